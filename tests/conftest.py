@@ -1,0 +1,77 @@
+"""Fixtures: a real PostgreSQL for the whole run, a clean database for each test that asks for one."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from thurn.db.connect import Connection, Pool, connect, conninfo, make_pool
+from thurn.db.migrate import migrate, prepare_database
+from thurn.settings import Settings, allocate_ports
+
+KEPT = "('alembic_version', 'workspace')"
+
+
+@pytest.fixture(scope="session")
+def settings() -> Iterator[Settings]:
+    """An installation of which only the database runs. Short path: a UNIX socket's name holds 107 bytes."""
+    state = Path(tempfile.mkdtemp(prefix="thurn-", dir="/tmp"))
+    state.chmod(0o755)
+    bindir = sorted(Path("/usr/lib/postgresql").iterdir())[-1] / "bin"
+    cluster, run = state / "db" / "cluster", state / "db" / "run"
+    run.mkdir(parents=True)
+    cluster.mkdir()
+    shutil.chown(cluster, "postgres")
+    shutil.chown(run, "postgres")
+
+    def as_postgres(*command: str | Path) -> None:
+        subprocess.run(["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *map(str, command)],
+                       check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+    as_postgres(bindir / "initdb", "-D", cluster, "-A", "trust", "-U", "postgres", "--no-sync")
+    options = f"-k {run} -c listen_addresses= -c fsync=off -c synchronous_commit=off -c max_connections=60"
+    as_postgres(bindir / "pg_ctl", "-D", cluster, "-o", options, "-l", run / "log", "-w", "start")
+    settings = Settings(state=state, simulate=True, hostname="mail.thurn.example")
+    allocate_ports(settings)
+    prepare_database(settings, f"host={run} user=postgres dbname=postgres")
+    migrate(settings)
+    yield settings
+    as_postgres(bindir / "pg_ctl", "-D", cluster, "-m", "immediate", "stop")
+    shutil.rmtree(state)
+
+
+@pytest.fixture
+def clean(settings: Settings) -> Settings:
+    """The same installation with every table empty but the workspace `main` (id 1)."""
+    with psycopg.connect(conninfo(settings, "owner"), autocommit=True) as db:
+        tables = db.execute(
+            f"SELECT string_agg(format('%I', relname), ', ') FROM pg_class WHERE relnamespace = 'public'::regnamespace "  # noqa: S608
+            f"AND relkind IN ('r', 'p') AND NOT relispartition AND relname NOT IN {KEPT}"
+        ).fetchone()
+        assert tables is not None
+        db.execute(f"TRUNCATE {tables[0]} RESTART IDENTITY CASCADE")
+        db.execute("DELETE FROM workspace WHERE id <> 1")
+    return settings
+
+
+@pytest.fixture
+async def system(clean: Settings) -> AsyncIterator[Connection]:
+    """An autocommit connection as the machinery: sees all workspaces."""
+    db = await connect(clean, "system", autocommit=True)
+    yield db
+    await db.close()
+
+
+@pytest.fixture
+async def app_pool(clean: Settings) -> AsyncIterator[Pool]:
+    """A pool as the web application; use it with `in_workspace`."""
+    async with make_pool(clean, "app", size=4) as pool:
+        yield pool
+
+
+assert os.geteuid() == 0, "The tests start real daemons, each under its own user: run them as root."

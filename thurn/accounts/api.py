@@ -1,0 +1,5 @@
+"""JSON API of accounts."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["accounts"])

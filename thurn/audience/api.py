@@ -1,0 +1,5 @@
+"""JSON API of audience."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["audience"])

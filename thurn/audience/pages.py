@@ -1,0 +1,5 @@
+"""Pages of audience."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

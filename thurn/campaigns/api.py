@@ -1,0 +1,5 @@
+"""JSON API of campaigns."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["campaigns"])

@@ -1,0 +1,5 @@
+"""JSON API of content."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["content"])

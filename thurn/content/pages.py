@@ -1,0 +1,5 @@
+"""Pages of content."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

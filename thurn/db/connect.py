@@ -1,0 +1,53 @@
+"""Connections to PostgreSQL, per role, and the two ways to hold a transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from thurn.secrets import Secrets
+from thurn.settings import Settings
+
+Role = Literal["owner", "app", "system", "postfix", "dovecot"]
+Row = dict[str, Any]
+Connection = psycopg.AsyncConnection[Row]
+Pool = AsyncConnectionPool[Connection]
+
+DATABASE = "thurn"
+
+
+def conninfo(settings: Settings, role: Role) -> str:
+    """A libpq connection string for `role`: the private cluster's socket, or the operator's own server."""
+    login = {"user": f"thurn_{role}", "password": Secrets(settings.state).ensure(f"db-{role}")}
+    if settings.database_url:
+        return make_conninfo(settings.database_url, **login)
+    return make_conninfo(host=str(settings.state / "db" / "run"), port=5432, dbname=DATABASE, **login)
+
+
+async def connect(settings: Settings, role: Role, *, autocommit: bool = False) -> Connection:
+    """One connection that gives rows as dicts."""
+    return await psycopg.AsyncConnection.connect(conninfo(settings, role), row_factory=dict_row, autocommit=autocommit)
+
+
+def make_pool(settings: Settings, role: Role, *, size: int = 8) -> Pool:
+    """A pool that gives rows as dicts; open it with `async with` or `await pool.open()`."""
+    return AsyncConnectionPool(
+        conninfo(settings, role),
+        connection_class=psycopg.AsyncConnection[Row],
+        kwargs={"row_factory": dict_row},
+        min_size=1,
+        max_size=size,
+        open=False,
+    )
+
+
+@asynccontextmanager
+async def in_workspace(pool: Pool, workspace: int) -> AsyncIterator[Connection]:
+    """A transaction as `thurn_app` that sees one workspace; commits at the end, rolls back on an exception."""
+    async with pool.connection() as db, db.transaction():
+        await db.execute("SELECT set_config('thurn.workspace', %s, true)", [str(workspace)])
+        yield db

@@ -1,0 +1,5 @@
+"""JSON API of mailhost."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["mailhost"])

@@ -1,0 +1,5 @@
+"""Pages of mailhost."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,123 @@
+"""What an operator decides, and where things are. One state directory is one installation.
+
+Settings come from `<state>/thurn.toml`, overruled by environment variables with the prefix `THURN_`.
+Ports are chosen once and kept in `<state>/ports.json`, so that two installations side by side do not collide.
+"""
+
+import json
+import os
+import socket
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+# Service -> its standard port. `None`: internal, always a free loopback port.
+SERVICES: dict[str, int | None] = {
+    "smtp": 25,
+    "submission": 587,
+    "submissions": 465,
+    "imap": 143,
+    "imaps": 993,
+    "pop3s": 995,
+    "managesieve": 4190,
+    "http": 8080,
+    "out": None,  # Postfix `out`: takes what the sender hands over
+    "feedback": None,  # LMTP: bounces and complaints
+    "redis": None,
+    "milter": None,  # Rspamd's proxy worker
+    "rspamd": None,  # Rspamd's controller
+    "sim_smtp": None,  # the simulated internet: receivers, DNS, control over HTTP
+    "sim_dns": None,
+    "sim_http": None,
+}
+
+
+class Settings(BaseSettings):
+    """Every setting of an installation; the reference in docs/operate is made from these descriptions."""
+
+    model_config = SettingsConfigDict(env_prefix="THURN_", extra="forbid")
+
+    state: Path = Field(description="The state directory: data, configuration, logs, secrets.")
+    hostname: str = Field(default_factory=socket.getfqdn, description="This server's name in SMTP, HELO and URLs.")
+    node: str = Field(default="main", description="Name of this machine where several send.")
+    ports: Literal["free", "standard"] = Field(
+        default="free", description="`standard`: 25, 587, 993 and so on; `free`: any free port, on loopback."
+    )
+    listen: str = Field(default="127.0.0.1", description="Address that mail and web services listen on.")
+    base_url: str = Field(default="", description="Public address of web and tracking; empty: the local one.")
+    database_url: str = Field(default="", description="A PostgreSQL of your own; empty: a private cluster.")
+    dns: list[str] = Field(default=[], description="Resolvers as `address:port`; empty: the system's.")
+    simulate: bool = Field(
+        default=False, description="Send everything to the simulated internet on loopback; nothing leaves the machine."
+    )
+    simulate_seed: int = Field(default=1, description="Chooses how the simulated receivers behave.")
+    retry_first: int = Field(default=300, description="Seconds until a deferred mail is tried again; grows from there.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file; the file is the one of the state directory at hand."""
+        del dotenv_settings, file_secret_settings
+        state = init_settings().get("state") or env_settings().get("state")
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=Path(str(state)) / "thurn.toml")
+        return init_settings, env_settings, toml
+
+    @cached_property
+    def port(self) -> dict[str, int]:
+        """Service -> port, as `allocate_ports` has chosen them."""
+        ports: dict[str, int] = json.loads((self.state / "ports.json").read_text())
+        return ports
+
+    @property
+    def url(self) -> str:
+        """Base of every link that leaves the house, without a trailing slash."""
+        return self.base_url.rstrip("/") or f"http://{self.listen}:{self.port['http']}"
+
+    @property
+    def nameservers(self) -> list[tuple[str, int]]:
+        """Resolvers to ask; empty means the system's."""
+        if self.simulate and not self.dns:
+            return [("127.0.0.1", self.port["sim_dns"])]
+        split = [entry.rpartition(":") for entry in self.dns]
+        return [(host, int(port)) for host, _, port in split]
+
+
+def load_settings(state: Path | str | None = None) -> Settings:
+    """Settings of the state directory: the argument, else `THURN_STATE`, else `./var` in a checkout, else /var/lib/thurn."""
+    if state is None:
+        state = os.environ.get("THURN_STATE")
+    if state is None:
+        in_checkout = Path("pyproject.toml").exists() and Path("thurn/settings.py").exists()
+        state = "var" if in_checkout else "/var/lib/thurn"
+    return Settings(state=Path(state).resolve())
+
+
+def allocate_ports(settings: Settings) -> dict[str, int]:
+    """Choose ports for services that have none yet and remember them. Never changes one that was chosen."""
+    path = settings.state / "ports.json"
+    ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+    held = []
+    for service, standard in SERVICES.items():
+        if service in ports:
+            continue
+        if settings.ports == "standard" and standard is not None:
+            ports[service] = standard
+            continue
+        probe = socket.socket()
+        probe.bind(("127.0.0.1", 0))
+        held.append(probe)  # kept open, so that no port is given twice
+        ports[service] = probe.getsockname()[1]
+    for probe in held:
+        probe.close()
+    path.write_text(json.dumps(ports, indent=1) + "\n")
+    settings.__dict__.pop("port", None)
+    return ports
