@@ -14,6 +14,7 @@ Kind = Literal[
     "bounced",  # refused for good, in the session or by a bounce mail
     "complained",  # the recipient called it spam
     "returned",  # never reached `out`: queued again
+    "suppressed",  # left out at the last moment: suppressed or unsubscribed since the snapshot
     "failed",  # could not be made into a mail, or `out` refused it for good
 ]
 

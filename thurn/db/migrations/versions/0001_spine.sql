@@ -273,6 +273,7 @@ CREATE TABLE delivery (
   category      text,                       -- of the last reply or bounce, see feedback/classify.py
   hard          boolean,
   reply         text,                       -- last SMTP reply or diagnostic, verbatim
+  complained    boolean NOT NULL DEFAULT false,
   PRIMARY KEY (campaign_id, id),
   UNIQUE (campaign_id, contact_id)
 ) PARTITION BY HASH (campaign_id);
@@ -301,7 +302,7 @@ CREATE TABLE outcome (
   id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   campaign_id bigint NOT NULL,
   delivery_id bigint NOT NULL,
-  kind        text NOT NULL CHECK (kind IN ('handed_over', 'delivered', 'deferred', 'bounced', 'complained', 'returned', 'failed')),
+  kind        text NOT NULL CHECK (kind IN ('handed_over', 'delivered', 'deferred', 'bounced', 'complained', 'returned', 'suppressed', 'failed')),
   at          timestamptz NOT NULL,
   attempt     smallint,                     -- set by the sender's own outcomes
   queue_id    text,

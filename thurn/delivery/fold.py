@@ -1,0 +1,182 @@
+"""Outcomes, folded into the ledger, the event log, the rollups and the suppressions: all in one transaction.
+
+One fold runs at a time (advisory lock); it is the only writer of a delivery that has been leased. An outcome row is deleted
+in the transaction that applies it, so a killed fold repeats nothing and skips nothing.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from thurn.db.connect import Connection, Row
+from thurn.delivery.ledger import Change, Entry, Fact, advance
+
+_LOCK = 0x7468_666F  # "thfo": one fold per database
+
+Key = tuple[int, int]  # campaign, delivery
+
+_TAKE = """
+DELETE FROM outcome WHERE id IN (SELECT id FROM outcome ORDER BY id LIMIT %s)
+RETURNING id, campaign_id, delivery_id, kind, at, attempt, category, hard, reply, queue_id, source
+"""
+
+# Keyed on both columns of the primary key, so that each row is one index probe in one partition.
+_LOOK = """
+SELECT d.campaign_id, d.id, d.workspace_id, d.contact_id, d.recipient, d.provider, d.state::text AS state, d.attempt,
+       d.deferrals, d.handed_over_at, d.settled_at, d.category, d.hard, d.reply, d.complained
+FROM delivery d WHERE d.campaign_id = %s AND d.id = ANY(%s) FOR UPDATE
+"""
+
+_WRITE = """
+UPDATE delivery d
+SET state = n.state::delivery_state, deferrals = n.deferrals, handed_over_at = n.handed_over_at,
+    settled_at = n.settled_at, category = n.category, hard = n.hard, reply = n.reply, complained = n.complained,
+    lease = CASE WHEN n.state = 'leased' THEN d.lease END,
+    send_at = CASE WHEN n.state = 'queued' THEN now() + make_interval(secs => n.delay) ELSE d.send_at END
+FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bool[], %s::text[],
+            %s::bool[], %s::int[])
+  AS n (id, state, deferrals, handed_over_at, settled_at, category, hard, reply, complained, delay)
+WHERE d.campaign_id = %s AND d.id = n.id
+"""
+
+_TALLY = """
+INSERT INTO campaign_tally (workspace_id, campaign_id, provider, measure, n)
+SELECT * FROM unnest(%s::int[], %s::bigint[], %s::text[], %s::text[], %s::bigint[])
+ON CONFLICT (campaign_id, provider, measure) DO UPDATE SET n = campaign_tally.n + excluded.n
+"""
+
+_SUPPRESS = """
+INSERT INTO suppression (workspace_id, address, reason, evidence, campaign_id)
+VALUES (%s, lower(%s), %s, %s, %s) ON CONFLICT (workspace_id, address) DO NOTHING
+"""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a batch of outcomes comes to, before it is written."""
+
+    entries: dict[Key, Entry] = field(default_factory=dict)
+    tallies: Counter[tuple[int, int, str, str]] = field(default_factory=Counter)
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+    suppressions: list[tuple[Any, ...]] = field(default_factory=list)
+
+
+async def fold(db: Connection, limit: int = 2000) -> int:
+    """Apply up to `limit` outcomes in id order and return how many were taken; 0 also if another fold is at work."""
+    async with db.transaction():
+        locked = await (await db.execute("SELECT pg_try_advisory_xact_lock(%s) AS ok", [_LOCK])).fetchone()
+        if not locked or not locked["ok"]:
+            return 0
+        taken = await (await db.execute(_TAKE, [limit])).fetchall()
+        if not taken:
+            return 0
+        taken.sort(key=lambda row: row["id"])
+        rows = await _look(db, {(row["campaign_id"], row["delivery_id"]) for row in taken})
+        await _write(db, apply(taken, rows))
+    return len(taken)
+
+
+async def _look(db: Connection, keys: Iterable[Key]) -> dict[Key, Row]:
+    by_campaign: dict[int, list[int]] = {}
+    for campaign, delivery in sorted(keys):
+        by_campaign.setdefault(campaign, []).append(delivery)
+    found: dict[Key, Row] = {}
+    for campaign, deliveries in by_campaign.items():
+        for row in await (await db.execute(_LOOK, [campaign, deliveries])).fetchall():
+            found[campaign, row["id"]] = row
+    return found
+
+
+def apply(taken: list[Row], rows: dict[Key, Row]) -> _Batch:
+    """Run outcomes through the ledger's rules; those of deliveries that no longer exist change nothing."""
+    batch = _Batch()
+    for outcome in taken:
+        key = outcome["campaign_id"], outcome["delivery_id"]
+        row = rows.get(key)
+        if row is None:
+            continue
+        entry = batch.entries.get(key) or _entry(row)
+        fact = Fact(*(outcome[name] for name in ("kind", "at", "attempt", "category", "hard", "reply")))
+        change = advance(entry, fact)
+        if change is not None:
+            batch.entries[key] = change.entry
+            _note(batch, row, outcome, change)
+    return batch
+
+
+def _entry(row: Row) -> Entry:
+    return Entry(
+        row["state"],
+        row["attempt"],
+        row["deferrals"],
+        row["handed_over_at"],
+        row["settled_at"],
+        row["category"],
+        row["hard"],
+        row["reply"],
+        row["complained"],
+    )
+
+
+def _note(batch: _Batch, row: Row, outcome: Row, change: Change) -> None:
+    for measure, n in change.tallies.items():
+        batch.tallies[row["workspace_id"], row["campaign_id"], row["provider"], measure] += n
+    if change.event:
+        detail = {
+            name: outcome[name]
+            for name in ("category", "hard", "reply", "queue_id", "source")
+            if outcome[name] is not None
+        }
+        batch.events.append(
+            (
+                outcome["at"],
+                row["workspace_id"],
+                row["campaign_id"],
+                row["id"],
+                row["contact_id"],
+                outcome["kind"],
+                Jsonb(detail),
+            )
+        )
+    if change.suppress:
+        batch.suppressions.append(
+            (row["workspace_id"], row["recipient"], change.suppress, outcome["reply"] or "", row["campaign_id"])
+        )
+
+
+async def _write(db: Connection, batch: _Batch) -> None:
+    by_campaign: dict[int, list[tuple[Any, ...]]] = {}
+    for (campaign, delivery), e in sorted(batch.entries.items()):
+        by_campaign.setdefault(campaign, []).append(
+            (
+                delivery,
+                e.state,
+                e.deferrals,
+                e.handed_over_at,
+                e.settled_at,
+                e.category,
+                e.hard,
+                e.reply,
+                e.complained,
+                e.delay,
+            )
+        )
+    for campaign, values in by_campaign.items():
+        await db.execute(_WRITE, [*map(list, zip(*values, strict=True)), campaign])
+    if batch.events:
+        async with (
+            db.cursor() as cursor,
+            cursor.copy(
+                "COPY event (at, workspace_id, campaign_id, delivery_id, contact_id, kind, detail) FROM STDIN"
+            ) as copy,
+        ):
+            for event in batch.events:
+                await copy.write_row(event)
+    moved = sorted((key, n) for key, n in batch.tallies.items() if n)
+    if moved:
+        await db.execute(_TALLY, [*map(list, zip(*[(*key, n) for key, n in moved], strict=True))])
+    for suppression in batch.suppressions:
+        await db.execute(_SUPPRESS, suppression)
