@@ -59,9 +59,7 @@ async def progress(db: Connection, campaign: int) -> Progress | None:
         return None
     by_provider: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     total: dict[str, int] = defaultdict(int)
-    rows = await db.execute(
-        "SELECT provider, measure, n FROM campaign_tally WHERE campaign_id = %s", [campaign]
-    )
+    rows = await db.execute("SELECT provider, measure, n FROM campaign_tally WHERE campaign_id = %s", [campaign])
     async for tally in rows:
         by_provider[tally["provider"]][tally["measure"]] = tally["n"]
         total[tally["measure"]] += tally["n"]

@@ -186,9 +186,7 @@ async def _check_sender(db: Connection, row: Row) -> Finding:
 
 
 async def _check_content(db: Connection, row: Row) -> list[Finding]:
-    template = await (
-        await db.execute("SELECT * FROM template WHERE id = %s", [row["template_id"]])
-    ).fetchone()
+    template = await (await db.execute("SELECT * FROM template WHERE id = %s", [row["template_id"]])).fetchone()
     if template is None:
         return [
             Finding(
@@ -257,9 +255,7 @@ async def _check_audience(db: Connection, row: Row) -> Finding:
             "Import contacts or choose another list.",
             "contacts/import",
         )
-    return Finding(
-        "ok", f"{size:,} people will get this mail.", "Unsubscribed and suppressed addresses are left out."
-    )
+    return Finding("ok", f"{size:,} people will get this mail.", "Unsubscribed and suppressed addresses are left out.")
 
 
 async def launch(db: Connection, workspace: int, campaign: int, settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """The job engine: Procrastinate over our PostgreSQL. Features define tasks in their `jobs.py`."""
 
-from typing import Any
+from typing import Any, cast
 
 import procrastinate
 from psycopg.types.json import Jsonb
@@ -17,10 +17,17 @@ jobs = procrastinate.Blueprint()
 def make_app(settings: Settings) -> procrastinate.App:
     """The engine of one installation, with every task registered."""
     connector = procrastinate.PsycopgConnector(conninfo=conninfo(settings, "system"), min_size=1, max_size=4)
-    app = procrastinate.App(connector=connector, import_paths=TASK_MODULES)
+    app = procrastinate.App(
+        connector=connector, import_paths=TASK_MODULES, worker_defaults={"additional_context": {"settings": settings}}
+    )
     app.perform_import_paths()
     app.add_tasks_from(jobs, namespace="thurn")
     return app
+
+
+def settings_of(context: procrastinate.JobContext) -> Settings:
+    """The installation a task runs for; the task needs `pass_context=True`."""
+    return cast(Settings, context.additional_context["settings"])
 
 
 async def defer(db: Connection, task: str, *, lock: str | None = None, **arguments: Any) -> None:

@@ -1,0 +1,122 @@
+"""The audience of a campaign, frozen: one delivery per recipient, made in chunks, resumable after any interruption."""
+
+from thurn.db.connect import Connection
+from thurn.delivery.providers import provider_of
+from thurn.mail.dns import make_resolver, mx_of_all
+from thurn.settings import Settings
+
+CHUNK = 20_000  # contacts a transaction
+
+# Keyset-bounded on both tables, so that the last chunk of a million costs what the first one does.
+_MEMBERS = """
+SELECT DISTINCT m.contact_id FROM list_member m JOIN campaign_list cl ON cl.list_id = m.list_id
+WHERE cl.campaign_id = %(campaign)s AND m.contact_id > %(cursor)s ORDER BY m.contact_id LIMIT %(chunk)s
+"""
+
+_NEW_DOMAINS = f"""
+SELECT DISTINCT lower(split_part(c.email, '@', 2)) AS domain FROM ({_MEMBERS}) m JOIN contact c ON c.id = m.contact_id
+WHERE NOT EXISTS (SELECT 1 FROM provider_domain p WHERE p.domain = lower(split_part(c.email, '@', 2)))
+"""  # noqa: S608 - no values are put in here
+
+_INSERT = f"""
+WITH member AS MATERIALIZED ({_MEMBERS}), inserted AS (
+  INSERT INTO delivery (campaign_id, workspace_id, contact_id, recipient, provider)
+  SELECT %(campaign)s, c.workspace_id, c.id, c.email,
+         CASE WHEN EXISTS (SELECT 1 FROM domain d WHERE d.name = lower(split_part(c.email, '@', 2))) THEN 'local'
+              ELSE coalesce(p.provider, 'other') END
+  FROM member m JOIN contact c ON c.id = m.contact_id
+  LEFT JOIN provider_domain p ON p.domain = lower(split_part(c.email, '@', 2))
+  WHERE c.workspace_id = %(workspace)s AND c.unsubscribed_at IS NULL
+    AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.workspace_id = c.workspace_id AND s.address = lower(c.email))
+  ON CONFLICT (campaign_id, contact_id) DO NOTHING
+  RETURNING provider
+), tallied AS (
+  INSERT INTO campaign_tally (workspace_id, campaign_id, provider, measure, n)
+  SELECT %(workspace)s, %(campaign)s, provider, 'recipients', count(*) FROM inserted GROUP BY provider
+  ON CONFLICT (campaign_id, provider, measure) DO UPDATE SET n = campaign_tally.n + excluded.n
+)
+UPDATE campaign SET recipients = recipients + (SELECT count(*) FROM inserted),
+       launch_cursor = coalesce((SELECT max(contact_id) FROM member), launch_cursor),
+       state = CASE WHEN (SELECT count(*) FROM member) < %(chunk)s THEN 'sending' ELSE state END
+WHERE id = %(campaign)s RETURNING state
+"""  # noqa: S608
+
+
+async def snapshot(db: Connection, campaign: int, settings: Settings, *, chunk: int = CHUNK) -> None:
+    """Insert the deliveries of a launching campaign and set it to `sending`; commits every chunk.
+
+    Stops without a word when the campaign was paused or cancelled meanwhile. Run again after a kill, it goes on where the
+    last committed chunk ended; a recipient exists once (`UNIQUE (campaign_id, contact_id)`).
+    """
+    resolver = make_resolver(settings.nameservers)
+    while True:
+        async with db.transaction():
+            row = await (await db.execute("SELECT * FROM campaign WHERE id = %s", [campaign])).fetchone()
+            if row is None or row["state"] != "launching":
+                return
+            values = {
+                "campaign": campaign,
+                "cursor": row["launch_cursor"],
+                "chunk": chunk,
+                "workspace": row["workspace_id"],
+            }
+            domains = [r["domain"] for r in await (await db.execute(_NEW_DOMAINS, values)).fetchall()]
+        # Outside any transaction: DNS takes its time.
+        hosts = await mx_of_all(resolver, domains) if domains else {}
+        async with db.transaction():
+            await _remember(db, hosts)
+            # The lock makes pause and cancel wait for this chunk, or this chunk see them.
+            row = await (await db.execute("SELECT state FROM campaign WHERE id = %s FOR UPDATE", [campaign])).fetchone()
+            if row is None or row["state"] != "launching":
+                return
+            row = await (await db.execute(_INSERT, values)).fetchone()
+        if row is None or row["state"] != "launching":
+            return
+
+
+async def _remember(db: Connection, hosts: dict[str, list[str]]) -> None:
+    if hosts:
+        async with db.cursor() as cursor:
+            await cursor.executemany(
+                "INSERT INTO provider_domain (domain, provider) VALUES (%s, %s) ON CONFLICT (domain) DO NOTHING",
+                [(domain, provider_of(found)) for domain, found in sorted(hosts.items())],
+            )
+
+
+async def cancel_rest(db: Connection, campaign: int, *, chunk: int = CHUNK) -> int:
+    """Mark everybody of a cancelled campaign who has not been claimed; returns how many. Commits every chunk."""
+    total = 0
+    while True:
+        async with db.transaction():
+            done = await (
+                await db.execute(
+                    """WITH victim AS (
+                         SELECT campaign_id, id FROM delivery WHERE campaign_id = %(campaign)s AND state = 'queued'
+                         ORDER BY id LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
+                       ), gone AS (
+                         UPDATE delivery d SET state = 'cancelled', settled_at = now() FROM victim v
+                         WHERE d.campaign_id = v.campaign_id AND d.id = v.id RETURNING d.workspace_id, d.provider
+                       ), tallied AS (
+                         INSERT INTO campaign_tally (workspace_id, campaign_id, provider, measure, n)
+                         SELECT workspace_id, %(campaign)s, provider, 'cancelled', count(*) FROM gone GROUP BY 1, 3
+                         ORDER BY 3
+                         ON CONFLICT (campaign_id, provider, measure) DO UPDATE SET n = campaign_tally.n + excluded.n
+                       ) SELECT count(*) AS n FROM gone""",
+                    {"campaign": campaign, "chunk": chunk},
+                )
+            ).fetchone()
+        if not done or not done["n"]:
+            return total
+        total += done["n"]
+
+
+async def finish(db: Connection) -> list[int]:
+    """Set campaigns to `sent` whose every recipient has a final outcome; returns their ids."""
+    rows = await db.execute(
+        """UPDATE campaign c SET state = 'sent', finished_at = now()
+           WHERE c.state = 'sending' AND c.recipients <= (
+             SELECT coalesce(sum(t.n), 0) FROM campaign_tally t
+             WHERE t.campaign_id = c.id AND t.measure = ANY(%s)) RETURNING c.id""",
+        [["delivered", "bounced_hard", "bounced_soft", "suppressed", "cancelled", "failed"]],
+    )
+    return [row["id"] for row in await rows.fetchall()]

@@ -1,0 +1,190 @@
+"""Follows the mail log of this node's `out` and turns it into outcomes.
+
+How far it has read is committed together with what it has read: whatever is killed, each line counts once. Which
+queue id belongs to which delivery is remembered in memory, and in the database only while a mail outlives a batch.
+"""
+
+import asyncio
+import os
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+import psycopg
+import structlog
+
+from thurn.db.connect import Connection, connect
+from thurn.delivery.outcomes import Outcome, append
+from thurn.feedback.classify import classify
+from thurn.feedback.postfix_log import Line, parse
+from thurn.mail.tokens import InvalidToken, VerpTokens
+from thurn.secrets import Secrets
+from thurn.settings import Settings
+
+log = structlog.get_logger()
+
+_CHUNK = 512 * 1024  # bytes read at once
+_PAUSE = 0.2  # seconds between looks at a quiet log
+_TELL = timedelta(seconds=1)  # how often a quiet log's position is renewed
+_LIVE = timedelta(seconds=3)  # a line younger than this happened now: the log itself knows whole seconds only
+
+Key = tuple[int, int]
+
+
+class LogReader:
+    """One node's log. `run` never returns; a lost database connection is waited out."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._path = settings.state / "log" / "out.mail.log"
+        self._tokens = VerpTokens(Secrets(settings.state).derive("verp"))
+        self._inode = 0
+        self._position = 0
+        self._told = datetime.min.replace(tzinfo=UTC)
+        self._known: dict[str, Key] = {}
+        self._stored: set[str] = set()
+        self._last_reply: dict[str, str] = {}  # of mails that are being deferred
+
+    async def run(self) -> None:
+        """Follow the log for ever."""
+        while True:
+            try:
+                async with await connect(self._settings, "system") as db:
+                    await self._load(db)
+                    while True:
+                        if not await self.step(db):
+                            await asyncio.sleep(_PAUSE)
+            except psycopg.OperationalError as error:
+                log.warning("database lost, waiting", error=str(error))
+                await asyncio.sleep(1)
+
+    async def _load(self, db: Connection) -> None:
+        node = self._settings.node
+        row = await (await db.execute("SELECT inode, position FROM log_position WHERE node = %s", [node])).fetchone()
+        self._inode, self._position = (row["inode"], row["position"]) if row else (0, 0)
+        rows = await db.execute("SELECT queue_id, campaign_id, delivery_id FROM queue_entry WHERE node = %s", [node])
+        self._known = {r["queue_id"]: (r["campaign_id"], r["delivery_id"]) async for r in rows}
+        self._stored = set(self._known)
+        await db.commit()
+
+    async def step(self, db: Connection) -> bool:
+        """Read what is new, commit it; False if there was nothing."""
+        data = self._read()
+        now = datetime.now(UTC)
+        if data is None:
+            # Also when quiet: whoever waits for the log to be read past a moment learns that it was.
+            if now - self._told > _TELL:
+                await self._store(db, now)
+                await db.commit()
+            return False
+        outcomes: list[Outcome] = []
+        for raw in data.split(b"\n"):
+            line = parse(raw)
+            if line is not None:
+                self._take(line, raw, now, outcomes)
+        self._position += len(data)
+        await append(db, outcomes)
+        await self._store(db, now)
+        await db.commit()
+        return True
+
+    def _read(self) -> bytes | None:
+        """The next complete lines, or None; follows a rotation once the old file has been read to its end."""
+        try:
+            current = self._path.stat()
+        except FileNotFoundError:
+            return None
+        path = self._path
+        if self._inode and current.st_ino != self._inode:
+            rotated = self._rotated()
+            if rotated is None or self._position >= rotated.stat().st_size:
+                self._inode, self._position = current.st_ino, 0
+            else:
+                path = rotated
+        elif self._position > current.st_size:  # truncated in place
+            self._position = 0
+        self._inode = self._inode or current.st_ino
+        with path.open("rb") as file:
+            file.seek(self._position)
+            data = file.read(_CHUNK)
+        end = data.rfind(b"\n") + 1
+        return data[:end] or None
+
+    def _rotated(self) -> Path | None:
+        for entry in os.scandir(self._path.parent):
+            if entry.name.startswith(self._path.name) and entry.inode() == self._inode:
+                return Path(entry.path)
+        return None
+
+    def _take(self, line: Line, raw: bytes, now: datetime, outcomes: list[Outcome]) -> None:
+        queue_id = line.queue_id
+        if line.what == "from":
+            if queue_id not in self._known:
+                try:
+                    self._known[queue_id] = key = self._tokens.read(line.sender)
+                except InvalidToken:
+                    return
+                outcomes.append(Outcome(*key, "handed_over", _when(raw, now), queue_id=queue_id, source="log"))
+            return
+        key_or_none = self._known.get(queue_id)
+        if key_or_none is None:
+            return
+        if line.what == "removed":
+            del self._known[queue_id]
+            self._last_reply.pop(queue_id, None)
+            return
+        outcomes.append(self._outcome(line, key_or_none, _when(raw, now)))
+
+    def _outcome(self, line: Line, key: Key, at: datetime) -> Outcome:
+        if line.what == "sent":
+            return Outcome(*key, "delivered", at, queue_id=line.queue_id, reply=line.reply, source="log")
+        if line.what == "expired":
+            reply = self._last_reply.get(line.queue_id, line.reply)
+            return Outcome(*key, "bounced", at, None, line.queue_id, "expired", False, reply, "log")
+        verdict = classify(line.reply)
+        if line.what == "deferred":
+            self._last_reply[line.queue_id] = line.reply
+            return Outcome(*key, "deferred", at, None, line.queue_id, verdict.category, None, line.reply, "log")
+        return Outcome(*key, "bounced", at, None, line.queue_id, verdict.category, verdict.hard, line.reply, "log")
+
+    async def _store(self, db: Connection, now: datetime) -> None:
+        node = self._settings.node
+        gone = [queue_id for queue_id in self._stored if queue_id not in self._known]
+        new = [(node, queue_id, *key) for queue_id, key in self._known.items() if queue_id not in self._stored]
+        if gone:
+            await db.execute("DELETE FROM queue_entry WHERE node = %s AND queue_id = ANY(%s)", [node, gone])
+        if new:
+            async with db.cursor() as cursor:
+                await cursor.executemany(
+                    """INSERT INTO queue_entry (node, queue_id, campaign_id, delivery_id) VALUES (%s, %s, %s, %s)
+                       ON CONFLICT (node, queue_id) DO UPDATE
+                       SET campaign_id = excluded.campaign_id, delivery_id = excluded.delivery_id""",
+                    new,
+                )
+        self._stored = set(self._known)
+        self._told = now
+        await db.execute(
+            """INSERT INTO log_position (node, inode, position, read_at) VALUES (%s, %s, %s, %s)
+               ON CONFLICT (node) DO UPDATE SET inode = excluded.inode, position = excluded.position,
+                                                read_at = excluded.read_at""",
+            [node, self._inode, self._position, now],
+        )
+
+
+@lru_cache(maxsize=16)
+def _local_time(stamp: bytes, year: int) -> datetime | None:
+    try:
+        local = datetime.strptime(f"{year} {stamp.decode('ascii')}", "%Y %b %d %H:%M:%S")  # noqa: DTZ007 - local time
+    except (ValueError, UnicodeDecodeError):
+        return None
+    return local.astimezone(UTC)
+
+
+def _when(raw: bytes, now: datetime) -> datetime:
+    """When a line was written: `now` for what has just happened, else what it says (local time, no year)."""
+    at = _local_time(raw[:15], now.year)
+    if at is None:
+        return now
+    if at > now + timedelta(days=1):  # December's lines, read in January
+        at = at.replace(year=at.year - 1)
+    return now if abs(now - at) < _LIVE else min(at, now)

@@ -1,0 +1,70 @@
+"""What a line of `out`'s mail log says: pure, no files, no database.
+
+Lines of interest (Postfix 3.7; the process name starts with the instance's syslog name):
+
+    Nov 23 20:30:01 mail out/qmgr[12]: 4XyZ: from=<b.e1.google.tok@bounce.x>, size=7012, nrcpt=1 (queue active)
+    Nov 23 20:30:02 mail out/smtp[13]: 4XyZ: to=<a@b>, relay=…, delay=…, dsn=2.0.0, status=sent (250 2.0.0 Ok)
+    Nov 23 20:30:02 mail out/qmgr[12]: 4XyZ: removed
+
+A campaign mail has one recipient, so a queue id stands for one delivery.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+_QUEUE_ID = rb"([0-9A-F]{6,}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,})"  # short and long ones (enable_long_queue_ids)
+_LINE = re.compile(rb"\[\d+\]: " + _QUEUE_ID + rb": (.*)$", re.DOTALL)
+_STATUS = re.compile(rb"(?:.*, )?dsn=([245]\.\d+\.\d+), status=(sent|deferred|bounced) \((.*)\)\s*$", re.DOTALL)
+# The server's own words, without Postfix's "host mx.example[192.0.2.1] said: " and "(in reply to RCPT TO command)".
+_SAID = re.compile(r"^host \S+ (?:said|refused to talk to me): (.*?)(?: \(in reply to .* command\))?$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line that concerns a mail in the queue."""
+
+    queue_id: str
+    what: Literal["from", "sent", "deferred", "bounced", "removed", "expired"]
+    sender: str = ""  # with `from`
+    reply: str = ""  # with an outcome: what the server said, or why there was no conversation
+    said: bool = False  # whether `reply` is a server's reply
+
+
+def parse(line: bytes) -> Line | None:
+    """Read one line; None for all that does not change what is known of a mail. Never raises."""
+    found = _LINE.search(line)
+    if found is None:
+        return None
+    queue_id, rest = found[1].decode("ascii"), found[2]
+    if rest.startswith(b"from=<"):
+        end = rest.find(b">", 6)
+        if rest[end:].startswith(b">, status=expired"):
+            return Line(queue_id, "expired", reply="4.4.7 expired: not delivered within the time allowed")
+        return Line(queue_id, "from", sender=rest[6:end].decode("utf-8", "replace")) if end > 0 else None
+    if rest.startswith(b"to=<"):
+        return _outcome(queue_id, rest)
+    return Line(queue_id, "removed") if rest.rstrip() == b"removed" else None
+
+
+def _outcome(queue_id: str, rest: bytes) -> Line | None:
+    found = _STATUS.match(rest)
+    if found is None:
+        return None
+    status, text = found[2].decode(), found[3].decode("utf-8", "replace")
+    said = _SAID.match(text)
+    if said:
+        return Line(queue_id, _what(status), reply=said[1], said=True)
+    if status == "sent":
+        return Line(queue_id, "sent", reply=text, said=True)
+    return Line(queue_id, _what(status), reply=f"{found[1].decode()} {text}")
+
+
+def _what(status: str) -> Literal["sent", "deferred", "bounced"]:
+    match status:
+        case "sent":
+            return "sent"
+        case "deferred":
+            return "deferred"
+        case _:
+            return "bounced"
