@@ -1,7 +1,7 @@
 """An SMTP client that hands many mails to one server over one connection, everything pipelined.
 
-A mail is MAIL, RCPT and BDAT LAST (RFC 3030) in a single write: with CHUNKING (RFC 3030) and PIPELINING (RFC 2920) nothing
-needs to be waited for, and the next mail may follow before the last one is answered. Only for a server of ours that offers
+A mail is MAIL, RCPT and BDAT LAST in a single write: with CHUNKING (RFC 3030) and PIPELINING (RFC 2920) nothing needs
+to be waited for, and the next mail may follow before the last one is answered. Only for a server of ours that offers
 both; relays and strangers get an ordinary client.
 """
 
@@ -55,10 +55,10 @@ class Session(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout):
             _, session = await loop.create_connection(cls, host, port)
-            greeting, ehlo = session._greeting
+            greeting, ehlo = session._greeting  # noqa: SLF001 - our own class
             if (reply := await greeting).code != 220:
                 raise NotConnected(str(reply))
-            session._write(f"EHLO {helo}\r\n".encode())
+            session._write(f"EHLO {helo}\r\n".encode())  # noqa: SLF001
             reply = await ehlo
         offered = reply.text.upper().split()
         if reply.code != 250 or "PIPELINING" not in offered or "CHUNKING" not in offered:
@@ -85,10 +85,13 @@ class Session(asyncio.Protocol):
             raise NotConnected
         mail = _Mail(asyncio.get_running_loop().create_future())
         self._mails.append(mail)
-        self._write(
-            b"MAIL FROM:<%b> BODY=8BITMIME\r\nRCPT TO:<%b>\r\nBDAT %d LAST\r\n%b" % (sender, recipient, len(data), data)
-        )
+        self._write(b"MAIL FROM:<%b>\r\nRCPT TO:<%b>\r\nBDAT %d LAST\r\n%b" % (sender, recipient, len(data), data))
         return mail.future
+
+    async def room(self) -> None:
+        """Wait until the oldest unanswered mail is answered, or the connection is gone; never raises."""
+        if self._mails:
+            await asyncio.wait([self._mails[0].future])
 
     async def quit(self) -> None:
         """Say goodbye once everything is answered; never raises."""

@@ -1,0 +1,112 @@
+"""Leases whose end nobody saw: was the mail handed over or not? Found out, never guessed; nothing is sent on suspicion.
+
+A lease is unknown when its sender died or its connection broke. In this order, so that no mail slips through between:
+
+1. wait until the server has closed those connections: what was in the socket has been read or is lost for good;
+2. list the queue of `out`;
+3. wait until the mail log has been read past this moment: what left the queue before 2 has logged its `from=` before;
+4. who shows up nowhere was never taken, and is queued again.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from thurn.db.connect import Connection
+from thurn.delivery.out_queue import client_ports, queued_deliveries
+from thurn.delivery.outcomes import Outcome, append
+from thurn.mail.tokens import VerpTokens
+from thurn.settings import Settings
+
+_SETTLE = 1.0  # seconds for postlogd to write what was logged before
+_LOOK = 0.25
+
+_UNPROVEN = """
+SELECT d.campaign_id, d.id, d.attempt FROM delivery d
+WHERE d.campaign_id = ANY(%(campaigns)s) AND d.state = 'leased' AND d.lease = ANY(%(lives)s)
+  AND NOT EXISTS (SELECT 1 FROM outcome o WHERE o.campaign_id = d.campaign_id AND o.delivery_id = d.id
+                  AND (o.attempt IS NULL OR o.attempt = d.attempt))
+  AND NOT EXISTS (SELECT 1 FROM queue_entry q WHERE q.campaign_id = d.campaign_id AND q.delivery_id = d.id)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A lease whose end nobody saw."""
+
+    campaign: int
+    delivery: int
+    attempt: int
+
+
+async def leases_of(db: Connection, lives: list[int]) -> list[Unknown]:
+    """Every lease of these lives."""
+    rows = await db.execute(
+        "SELECT campaign_id, id, attempt FROM delivery WHERE state = 'leased' AND lease = ANY(%s)", [lives]
+    )
+    return [Unknown(r["campaign_id"], r["id"], r["attempt"]) async for r in rows]
+
+
+async def settle(
+    db: Connection,
+    settings: Settings,
+    tokens: VerpTokens,
+    lives: list[int],
+    unknown: Iterable[Unknown],
+    ports: set[int],
+) -> tuple[int, int]:
+    """Settle `unknown` leases of `lives`, which went over connections from `ports`.
+
+    Returns how many were found handed over and how many are queued again.
+
+    Waits as long as it takes: for `out` to run, for its connections to end, for its log to be read.
+    """
+    wanted = set(unknown)
+    while ports & client_ports(settings.port["out"]):
+        await asyncio.sleep(_LOOK)
+    held = await _queue(settings, tokens)
+    await asyncio.sleep(_SETTLE)
+    await _log_read(db, settings)
+    campaigns = sorted({u.campaign for u in wanted})
+    async with db.transaction():
+        rows = await db.execute(_UNPROVEN, {"campaigns": campaigns, "lives": lives})
+        unproven = wanted & {Unknown(r["campaign_id"], r["id"], r["attempt"]) async for r in rows}
+        now = datetime.now(UTC)
+        outcomes = [
+            Outcome(u.campaign, u.delivery, "handed_over", now, attempt=u.attempt, source="reconcile")
+            if (u.campaign, u.delivery) in held
+            else Outcome(u.campaign, u.delivery, "returned", now, attempt=u.attempt, source="reconcile")
+            for u in sorted(unproven, key=lambda u: (u.campaign, u.delivery))
+        ]
+        await append(db, outcomes)
+    returned = sum(o.kind == "returned" for o in outcomes)
+    return len(wanted) - returned, returned
+
+
+async def _queue(settings: Settings, tokens: VerpTokens) -> set[tuple[int, int]]:
+    while True:
+        try:
+            return await queued_deliveries(settings.state / "out" / "queue", tokens)
+        except OSError:  # `out` is down: the supervisor is starting it
+            await asyncio.sleep(_LOOK)
+
+
+async def _log_read(db: Connection, settings: Settings) -> None:
+    """Return once `feedback` has committed everything that stands in the log now."""
+    try:
+        now = (settings.state / "log" / "out.mail.log").stat()
+    except FileNotFoundError:
+        return
+    while True:
+        row = await (
+            await db.execute("SELECT inode, position FROM log_position WHERE node = %s", [settings.node])
+        ).fetchone()
+        if row and (row["position"] >= now.st_size if row["inode"] == now.st_ino else _rotated(settings, now.st_ino)):
+            return
+        await asyncio.sleep(_LOOK)
+
+
+def _rotated(settings: Settings, inode: int) -> bool:
+    """Whether the log we looked at has been rotated away and left behind by the reader."""
+    return (settings.state / "log" / "out.mail.log").stat().st_ino != inode

@@ -1,0 +1,275 @@
+"""The role `sender`: claims deliveries, makes them into mail, hands them to the local `out`, writes down what happened.
+
+One sender runs per node (a file lock). The order of things is the promise: a claim is committed before a byte goes out;
+a mail is written to one connection once; no answer means unknown, and unknown is settled by `reconcile`, never resent.
+"""
+
+import asyncio
+import fcntl
+import signal
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import structlog
+import uvloop
+
+from thurn.db.connect import Connection, connect
+from thurn.delivery.claims import Claim, begin_life, claim, open_lanes
+from thurn.delivery.compose import Composer, Unsendable
+from thurn.delivery.composers import Composers, NotReady
+from thurn.delivery.out_queue import client_ports
+from thurn.delivery.outcomes import Kind, Outcome, append
+from thurn.delivery.reconcile import Unknown, leases_of, settle
+from thurn.heartbeat import beat
+from thurn.log import configure_logging
+from thurn.mail.smtp import NotConnected, Reply, Session, Unanswered
+from thurn.mail.tokens import VerpTokens
+from thurn.secrets import Secrets
+from thurn.settings import Settings
+
+log = structlog.get_logger()
+
+SESSIONS = 16  # connections to `out`: each waits for a disk write per mail, so some must wait at the same time
+DEPTH = 2  # mails unanswered per connection: the next one is there when the last one is done
+BATCH = 100  # deliveries a claim
+BACKLOG = 200  # claimed and not yet written; pause and cancel act on all the others
+_IDLE = 0.3  # seconds between looks for work
+_FLUSH = 0.2  # seconds between commits of outcomes
+_STALE = 30.0  # seconds after which a claim that could not be written is given back
+
+
+class Sender:
+    """One life of the sender of one node."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        secrets = Secrets(settings.state)
+        self._tokens = VerpTokens(secrets.derive("verp"))
+        self._composers = Composers(settings, secrets, self._tokens)
+        self._life = 0
+        self._former_ports: set[int] = set()
+        self._ready: asyncio.Queue[tuple[Claim, Composer, float]] = asyncio.Queue()
+        self._outcomes: deque[Outcome] = deque()
+        self._flush_now = asyncio.Event()
+        self._held: set[Unknown] = set()  # claimed by this life, outcome not committed yet
+        self._unknown: dict[Unknown, int] = {}  # -> port of the connection that broke
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Send until told to stop (SIGTERM), then finish what is in the sockets and give the rest back."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
+        # Before this life opens connections of its own: whatever is open now belongs to a dead one.
+        self._former_ports = client_ports(self._settings.port["out"])
+        self._life = await self._begin()
+        log.info("sender starts", life=self._life)
+        background = [
+            asyncio.create_task(self._forever("reconcile", self._reconcile)),
+            asyncio.create_task(self._forever("flush", self._flush)),
+            asyncio.create_task(beat(self._settings, "sender")),
+        ]
+        claiming = asyncio.create_task(self._forever("claim", self._claim))
+        sessions = [asyncio.create_task(self._work()) for _ in range(SESSIONS)]
+        await claiming
+        await asyncio.wait(sessions, timeout=5)
+        self._give_back()
+        for _ in range(20):
+            if not self._outcomes:
+                break
+            await asyncio.sleep(_FLUSH)
+        for task in [*background, *sessions]:
+            task.cancel()
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    async def _begin(self) -> int:
+        while True:
+            try:
+                async with await connect(self._settings, "system", autocommit=True) as db:
+                    return await begin_life(db, self._settings.node)
+            except psycopg.OperationalError as error:
+                log.warning("database not there, waiting", error=str(error))
+                await asyncio.sleep(1)
+
+    async def _forever(self, name: str, work: Callable[[Connection], Awaitable[None]]) -> None:
+        """Run a loop on a connection of its own; a lost connection is waited out."""
+        while not self._stopping or name != "claim":
+            try:
+                async with await connect(self._settings, "system", autocommit=True) as db:
+                    await work(db)
+                    return
+            except psycopg.Error as error:
+                log.warning("database trouble, trying again", loop=name, error=str(error))
+                await asyncio.sleep(1)
+
+    # ---- claiming
+
+    async def _claim(self, db: Connection) -> None:
+        await self._adopt_orphans(db)
+        while not self._stopping:
+            lanes = await open_lanes(db) if self._ready.qsize() < BACKLOG else []
+            # One batch of each lane in turn: a campaign with a million does not starve one with ten.
+            for lane in lanes:
+                while self._ready.qsize() >= BACKLOG and not self._stopping:
+                    await asyncio.sleep(0.005)
+                if self._stopping:
+                    return
+                try:
+                    composer = await self._composers.get(db, lane.campaign)
+                except NotReady as error:
+                    await self._pause(db, lane.campaign, str(error))
+                    continue
+                for claimed in await claim(db, lane, self._life, BATCH):
+                    self._held.add(Unknown(claimed.campaign, claimed.delivery, claimed.attempt))
+                    self._ready.put_nowait((claimed, composer, time.monotonic()))
+            await asyncio.sleep(0.005 if lanes or self._ready.qsize() else _IDLE)
+
+    async def _pause(self, db: Connection, campaign: int, reason: str) -> None:
+        log.warning("campaign paused", campaign=campaign, reason=reason)
+        await db.execute(
+            "UPDATE campaign SET state = 'paused', state_reason = %s WHERE id = %s AND state = 'sending'",
+            [reason, campaign],
+        )
+
+    async def _adopt_orphans(self, db: Connection) -> None:
+        """Leases of this life it does not know of: a claim was committed, and the connection lost before it was told."""
+        for lease in await leases_of(db, [self._life]):
+            if lease not in self._held:
+                self._held.add(lease)
+                self._note(lease, "returned")
+
+    # ---- handing over
+
+    async def _work(self) -> None:
+        """One connection's worth of work."""
+        session: Session | None = None
+        while not self._stopping:
+            if session is None or not session.open:
+                session = await self._connect()
+                continue
+            try:
+                claimed, composer, since = await asyncio.wait_for(self._ready.get(), 1.0)
+            except TimeoutError:
+                continue
+            if time.monotonic() - since > _STALE:
+                self._note(Unknown(claimed.campaign, claimed.delivery, claimed.attempt), "returned")
+                continue
+            await self._hand_over(session, claimed, composer)
+        if session is not None:
+            await session.quit()
+
+    async def _connect(self) -> Session | None:
+        try:
+            return await Session.connect("127.0.0.1", self._settings.port["out"], self._settings.hostname)
+        except (OSError, NotConnected, TimeoutError) as error:
+            log.warning("out does not take mail, trying again", error=str(error))
+            await asyncio.sleep(1)
+            return None
+
+    async def _hand_over(self, session: Session, claimed: Claim, composer: Composer) -> None:
+        lease = Unknown(claimed.campaign, claimed.delivery, claimed.attempt)
+        try:
+            letter = composer.compose(claimed.delivery, claimed.recipient, claimed.provider, claimed.fields)
+        except Unsendable as error:
+            self._note(lease, "failed", str(error))
+            return
+        try:
+            answer = session.send(letter.sender, letter.recipient, letter.data)
+        except NotConnected:
+            self._note(lease, "returned")
+            return
+        answer.add_done_callback(lambda done: self._answered(lease, session, done))
+        while session.depth >= DEPTH:
+            await session.room()
+
+    def _answered(self, lease: Unknown, session: Session, answer: "asyncio.Future[Reply]") -> None:
+        error = answer.exception()
+        if isinstance(error, Unanswered):
+            self._unknown[lease] = session.client_port
+            return
+        reply = answer.result()
+        if reply.code < 300:
+            self._note(lease, "handed_over", queue_id=reply.text.rpartition("queued as ")[2] or None)
+        elif reply.code < 500:
+            self._note(lease, "returned", str(reply))
+        else:
+            self._note(lease, "failed", str(reply))
+
+    def _give_back(self) -> None:
+        while not self._ready.empty():
+            claimed, _, _ = self._ready.get_nowait()
+            self._note(Unknown(claimed.campaign, claimed.delivery, claimed.attempt), "returned")
+
+    # ---- writing down
+
+    def _note(self, lease: Unknown, kind: Kind, reply: str | None = None, queue_id: str | None = None) -> None:
+        now = datetime.now(UTC)
+        self._outcomes.append(
+            Outcome(lease.campaign, lease.delivery, kind, now, lease.attempt, queue_id, reply=reply, source="sender")
+        )
+        if len(self._outcomes) >= 500:
+            self._flush_now.set()
+
+    async def _flush(self, db: Connection) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._flush_now.wait(), _FLUSH)
+            except TimeoutError:
+                pass
+            self._flush_now.clear()
+            if not self._outcomes:
+                continue
+            batch = list(self._outcomes)
+            async with db.transaction():
+                await append(db, batch)
+            # Only now: if the commit failed they are written again, and the ledger's rules make twice the same as once.
+            for outcome in batch:
+                self._outcomes.popleft()
+                self._held.discard(Unknown(outcome.campaign_id, outcome.delivery_id, outcome.attempt or 0))
+
+    # ---- settling what is unknown
+
+    async def _reconcile(self, db: Connection) -> None:
+        await self._settle_former_lives(db)
+        while True:
+            await asyncio.sleep(0.5)
+            batch = dict(self._unknown)
+            if batch:
+                found, returned = await settle(
+                    db, self._settings, self._tokens, [self._life], batch, set(batch.values())
+                )
+                for lease in batch:
+                    del self._unknown[lease]
+                    self._held.discard(lease)
+                log.info("unknown deliveries settled", handed_over=found, queued_again=returned)
+
+    async def _settle_former_lives(self, db: Connection) -> None:
+        rows = await db.execute(
+            "SELECT id FROM sender_life WHERE node = %s AND settled_at IS NULL AND id < %s",
+            [self._settings.node, self._life],
+        )
+        lives = [row["id"] async for row in rows]
+        leases = await leases_of(db, lives)
+        if leases:
+            found, returned = await settle(db, self._settings, self._tokens, lives, leases, self._former_ports)
+            log.info("leases of a former life settled", handed_over=found, queued_again=returned)
+        await db.execute("UPDATE sender_life SET settled_at = now() WHERE id = ANY(%s)", [lives])
+
+
+def _alone(settings: Settings) -> object:
+    """Hold the node's sender lock for as long as the process lives; waits for a former life to be gone."""
+    file = Path(settings.state / "run" / "sender.lock").open("w")  # noqa: SIM115 - held until the process ends
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def main(settings: Settings) -> None:
+    """Run until told to stop."""
+    configure_logging("sender")
+    lock = _alone(settings)
+    uvloop.run(Sender(settings).run())
+    del lock
