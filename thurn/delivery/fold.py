@@ -1,7 +1,7 @@
 """Outcomes, folded into the ledger, the event log, the rollups and the suppressions: all in one transaction.
 
-One fold runs at a time (advisory lock); it is the only writer of a delivery that has been leased. An outcome row is deleted
-in the transaction that applies it, so a killed fold repeats nothing and skips nothing.
+One fold runs at a time (advisory lock); it is the only writer of a delivery that has been leased. An outcome row is
+deleted in the transaction that applies it, so a killed fold repeats nothing and skips nothing.
 """
 
 from collections import Counter
@@ -36,8 +36,8 @@ SET state = n.state::delivery_state, deferrals = n.deferrals, handed_over_at = n
     settled_at = n.settled_at, category = n.category, hard = n.hard, reply = n.reply, complained = n.complained,
     lease = CASE WHEN n.state = 'leased' THEN d.lease END,
     send_at = CASE WHEN n.state = 'queued' THEN now() + make_interval(secs => n.delay) ELSE d.send_at END
-FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bool[], %s::text[],
-            %s::bool[], %s::int[])
+FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bool[],
+            %s::text[], %s::bool[], %s::int[])
   AS n (id, state, deferrals, handed_over_at, settled_at, category, hard, reply, complained, delay)
 WHERE d.campaign_id = %s AND d.id = n.id
 """

@@ -40,7 +40,8 @@ async def append(db: Connection, outcomes: Iterable[Outcome]) -> None:
     async with (
         db.cursor() as cursor,
         cursor.copy(
-            "COPY outcome (campaign_id, delivery_id, kind, at, attempt, queue_id, category, hard, reply, source) FROM STDIN"
+            "COPY outcome (campaign_id, delivery_id, kind, at, attempt, queue_id, category, hard, reply, source)"
+            " FROM STDIN"
         ) as copy,
     ):
         for o in outcomes:

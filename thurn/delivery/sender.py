@@ -57,7 +57,7 @@ class Sender:
         self._flush_now = asyncio.Event()
         self._held: set[Unknown] = set()  # claimed by this life, outcome not committed yet
         self._unknown: dict[Unknown, int] = {}  # -> port of the connection that broke
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """Send until told to stop (SIGTERM), then finish what is in the sockets and give the rest back."""
@@ -84,7 +84,7 @@ class Sender:
             task.cancel()
 
     def _stop(self) -> None:
-        self._stopping = True
+        self._stopping.set()
 
     async def _begin(self) -> int:
         while True:
@@ -97,7 +97,7 @@ class Sender:
 
     async def _forever(self, name: str, work: Callable[[Connection], Awaitable[None]]) -> None:
         """Run a loop on a connection of its own; a lost connection is waited out."""
-        while not self._stopping or name != "claim":
+        while not self._stopping.is_set() or name != "claim":
             try:
                 async with await connect(self._settings, "system", autocommit=True) as db:
                     await work(db)
@@ -110,13 +110,13 @@ class Sender:
 
     async def _claim(self, db: Connection) -> None:
         await self._adopt_orphans(db)
-        while not self._stopping:
+        while not self._stopping.is_set():
             lanes = await open_lanes(db) if self._ready.qsize() < BACKLOG else []
             # One batch of each lane in turn: a campaign with a million does not starve one with ten.
             for lane in lanes:
-                while self._ready.qsize() >= BACKLOG and not self._stopping:
+                while self._ready.qsize() >= BACKLOG and not self._stopping.is_set():
                     await asyncio.sleep(0.005)
-                if self._stopping:
+                if self._stopping.is_set():
                     return
                 try:
                     composer = await self._composers.get(db, lane.campaign)
@@ -147,7 +147,7 @@ class Sender:
     async def _work(self) -> None:
         """One connection's worth of work."""
         session: Session | None = None
-        while not self._stopping:
+        while not self._stopping.is_set():
             if session is None or not session.open:
                 session = await self._connect()
                 continue
@@ -208,9 +208,7 @@ class Sender:
 
     def _note(self, lease: Unknown, kind: Kind, reply: str | None = None, queue_id: str | None = None) -> None:
         now = datetime.now(UTC)
-        self._outcomes.append(
-            Outcome(lease.campaign, lease.delivery, kind, now, lease.attempt, queue_id, reply=reply, source="sender")
-        )
+        self._outcomes.append(Outcome(lease.campaign, lease.delivery, kind, now, lease.attempt, queue_id, reply=reply))
         if len(self._outcomes) >= 500:
             self._flush_now.set()
 

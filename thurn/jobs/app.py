@@ -20,7 +20,7 @@ def make_app(settings: Settings) -> procrastinate.App:
     app = procrastinate.App(
         connector=connector, import_paths=TASK_MODULES, worker_defaults={"additional_context": {"settings": settings}}
     )
-    app.perform_import_paths()
+    app.perform_import_paths()  # type: ignore[no-untyped-call]  # Procrastinate leaves it untyped
     app.add_tasks_from(jobs, namespace="thurn")
     return app
 

@@ -59,8 +59,8 @@ class Signer:
     def sign(self, headers: Sequence[Header], names: bytes, signed: bytes, body_hash: bytes, time: int) -> bytes:
         """The DKIM-Signature field, CRLF included.
 
-        `names` is the h= list, `signed` the canonical headers in that order, `body_hash` the base64 SHA-256 of the body,
-        `time` seconds since the epoch.
+        `names` is the h= list, `signed` the canonical headers in that order, `body_hash` the base64 SHA-256 of the
+        body, `time` seconds since the epoch.
         """
         value = b"%b; t=%d; h=%b;\r\n bh=%b;\r\n b=" % (self._head, time, names, body_hash)
         data = signed + b"dkim-signature:" + _WSP.sub(b" ", value)

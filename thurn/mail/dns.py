@@ -9,7 +9,7 @@ import dns.resolver
 
 
 def make_resolver(nameservers: Sequence[tuple[str, int]], *, timeout: float = 5.0) -> dns.asyncresolver.Resolver:
-    """A resolver for `(address, port)` pairs, or the system's for none; gives up on a question after `timeout` seconds."""
+    """A resolver for `(address, port)` pairs, the system's for none; gives up on a question after `timeout` s."""
     resolver = dns.asyncresolver.Resolver(configure=not nameservers)
     if nameservers:
         resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in nameservers]
