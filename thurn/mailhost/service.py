@@ -1,0 +1,95 @@
+"""Domains of a workspace, each with its DKIM keys. Mailboxes are in mailboxes.py, what DNS should say in records.py."""
+
+from datetime import UTC, datetime
+
+from thurn.db.connect import Connection, Row
+from thurn.mailhost.keys import SigningKey, make_keys, signing_keys
+from thurn.mailhost.mailboxes import add_mailbox
+from thurn.mailhost.names import bounce_host, domain_name
+from thurn.problems import Conflict, NotFound
+from thurn.settings import Settings
+
+__all__ = [
+    "SigningKey",
+    "add_domain",
+    "add_mailbox",
+    "domain_page",
+    "get_domain",
+    "remove_domain",
+    "signing_keys",
+]
+
+
+async def add_domain(db: Connection, workspace: int, *, name: str, settings: Settings) -> int:
+    """Add a domain with its DKIM keys and return its id. `Invalid` for a bad name, `Conflict` when it is taken."""
+    name = domain_name(name)
+    row = await (
+        await db.execute(
+            """INSERT INTO domain (workspace_id, name, bounce_host) VALUES (%s, %s, %s)
+               ON CONFLICT DO NOTHING RETURNING id""",
+            [workspace, name, bounce_host(name)],
+        )
+    ).fetchone()
+    if row is None:
+        mine = await (
+            await db.execute("SELECT 1 FROM domain WHERE workspace_id = %s AND name = %s", [workspace, name])
+        ).fetchone()
+        if mine:
+            raise Conflict(f"{name} is one of your domains already.")
+        raise Conflict(f"{name} belongs to another workspace on this server. A domain can be in one workspace only.")
+    domain_id = int(row["id"])
+    await make_keys(db, workspace, domain_id=domain_id, domain=name, day=datetime.now(UTC).date(), settings=settings)
+    return domain_id
+
+
+async def get_domain(db: Connection, name: str) -> Row:
+    """One domain with its `keys` (selector, algorithm, public_key) and `mailboxes` (a count).
+
+    `NotFound` if it is not one of the workspace's.
+    """
+    if not name.isprintable():  # PostgreSQL could not even be asked
+        raise NotFound("This is not one of your domains.")
+    row = await (
+        await db.execute(
+            """SELECT d.*, (SELECT count(*) FROM mailbox m WHERE m.domain_id = d.id) AS mailboxes,
+                 coalesce((SELECT jsonb_agg(jsonb_build_object('selector', selector, 'algorithm', algorithm,
+                                                               'public_key', public_key) ORDER BY algorithm DESC, id)
+                           FROM dkim_key k WHERE k.domain_id = d.id), '[]') AS keys
+               FROM domain d WHERE d.name = %s""",
+            [name.lower().removesuffix(".")],
+        )
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"{name} is not one of your domains.")
+    return row
+
+
+async def domain_page(db: Connection, *, after: str = "", limit: int = 100) -> list[Row]:
+    """Domains by name, those after `after`, each with the number of its `mailboxes`."""
+    return await (
+        await db.execute(
+            """SELECT d.*, (SELECT count(*) FROM mailbox m WHERE m.domain_id = d.id) AS mailboxes
+               FROM domain d WHERE d.name > %s ORDER BY d.name LIMIT %s""",
+            [after, limit],
+        )
+    ).fetchall()
+
+
+async def remove_domain(db: Connection, name: str) -> None:
+    """Remove a domain with its keys, mailboxes and aliases. `Conflict` while a campaign is being sent from it.
+
+    The mail in the mailboxes stays on disk.
+    """
+    row = await get_domain(db, name)
+    busy = await (
+        await db.execute(
+            """SELECT name FROM campaign WHERE state IN ('launching', 'sending', 'paused')
+               AND lower(split_part(from_address, '@', 2)) = %s LIMIT 1""",
+            [row["name"]],
+        )
+    ).fetchone()
+    if busy:
+        raise Conflict(
+            f"The campaign “{busy['name']}” is being sent from {row['name']}. Cancel it or let it finish first."
+        )
+    await db.execute("DELETE FROM domain WHERE id = %s", [row["id"]])
