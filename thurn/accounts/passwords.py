@@ -1,0 +1,63 @@
+"""Passwords: argon2id with the low-memory profile of RFC 9106 (section 4: 64 MiB, 3 passes, 4 lanes)."""
+
+import asyncio
+import secrets
+from functools import cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.profiles import RFC_9106_LOW_MEMORY
+
+SHORTEST = 10  # characters
+LONGEST = 1024
+
+_hasher = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
+_running: dict[int, asyncio.Semaphore] = {}  # per event loop: how many hashes at a time, so that memory stays bounded
+_AT_A_TIME = 2
+
+
+def generate() -> str:
+    """A password nobody has to remember: 20 characters, about 119 bits."""
+    alphabet = "abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+    return "".join(secrets.choice(alphabet) for _ in range(20))
+
+
+def hash_now(password: str) -> str:
+    """The hash in PHC format (`$argon2id$…`). Takes about 0.1 s and 64 MiB; see `make_hash` in async code."""
+    return _hasher.hash(password)
+
+
+def _matches(encoded: str, password: str) -> bool:
+    try:
+        return _hasher.verify(encoded, password)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def _slots() -> asyncio.Semaphore:
+    loop = id(asyncio.get_running_loop())
+    if loop not in _running:
+        _running.clear()  # an earlier loop is gone: one process has one
+        _running[loop] = asyncio.Semaphore(_AT_A_TIME)
+    return _running[loop]
+
+
+async def make_hash(password: str) -> str:
+    """`hash_now` off the event loop."""
+    async with _slots():
+        return await asyncio.to_thread(hash_now, password)
+
+
+async def matches(encoded: str | None, password: str) -> bool:
+    """Whether the password is the one; `None` (no such account) costs the same time and is never right."""
+    async with _slots():
+        if encoded is None:
+            encoded = await asyncio.to_thread(_nobody)
+            await asyncio.to_thread(_matches, encoded, password)
+            return False
+        return await asyncio.to_thread(_matches, encoded, password)
+
+
+@cache  # made when first needed: it takes 0.1 s
+def _nobody() -> str:
+    return hash_now(secrets.token_urlsafe(32))

@@ -1,0 +1,103 @@
+"""The web application: every feature's pages and API under one roof.
+
+Tracking addresses take a short cut: their bare routes are tried before anything of FastAPI is.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Router
+from starlette.staticfiles import StaticFiles
+from starlette.types import Message, Receive, Scope, Send
+
+from thurn.db.connect import make_pool
+from thurn.settings import Settings
+from thurn.tracking import routes as tracking
+from thurn.web import errors
+from thurn.web.edge import check_csrf, is_secure
+from thurn.web.security import Guard
+
+FEATURES = ("accounts", "audience", "content", "campaigns", "mailhost")
+API = "/api/v1"
+_STATIC = Path(__file__).parent / "static"
+_TRACKED = frozenset({"/o/", "/c/", "/u/"})
+_PATIENCE = 4.0  # seconds a request waits for a connection before it says that the database is away
+
+
+class Application(FastAPI):
+    """FastAPI behind its guard, and tracking beside it."""
+
+    def guard(self, settings: Settings) -> None:
+        """Put the guard around the application; after this it can serve."""
+        https = is_secure(settings)
+        self._pages = Guard(super().__call__, https=https)
+        tracked = Router(tracking.routes, redirect_slashes=False, default=PlainTextResponse("Not found\n", 404))
+        self._tracking = Guard(tracked, https=https, tracking=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (or the lifespan)."""
+        if scope["type"] == "http" and scope["path"][:3] in _TRACKED:
+            scope["app"] = self
+            await self._tracking(scope, receive, send)
+        else:
+            await self._pages(scope, receive, send)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    pool = make_pool(app.state.settings, "app")
+    pool.timeout = _PATIENCE
+    app.state.pool = pool
+    await pool.open(wait=False)  # the web comes up without the database, and says so
+    try:
+        yield
+    finally:
+        await pool.close()
+
+
+def create_app(settings: Settings) -> Application:
+    """The application of one installation."""
+    app = Application(
+        title="Thurn",
+        version="1",
+        description="Everything the web interface does. Answers are JSON; errors are problem documents (RFC 9457).",
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+    )
+    app.state.settings = settings
+    errors.install(app)
+    for feature in FEATURES:
+        app.include_router(import_module(f"thurn.{feature}.api").router, prefix=API)
+    for feature in FEATURES:
+        pages = import_module(f"thurn.{feature}.pages").router
+        app.include_router(pages, dependencies=[Depends(check_csrf)], include_in_schema=False)
+    app.add_api_route("/healthz", _health, include_in_schema=False)
+    app.mount("/static", _Static(directory=_STATIC, check_dir=False))
+    app.guard(settings)
+    return app
+
+
+async def _health(request: Request) -> JSONResponse:
+    """200 when the web and its database answer."""
+    async with request.app.state.pool.connection() as db:
+        await db.execute("SELECT 1")
+    return JSONResponse({"status": "ok"})
+
+
+class _Static(StaticFiles):
+    """Built files; they may be kept for an hour and are asked for again by ETag after that."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_cached(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"cache-control", b"public, max-age=3600")]
+            await send(message)
+
+        await super().__call__(scope, receive, send_cached)

@@ -1,0 +1,273 @@
+"""Who asks, and the transaction the answer is made in: dependencies of every page and API route.
+
+A request holds one connection and one transaction, opened when the first dependency needs it, committed after the
+handler has returned and before the answer is sent. It sees one workspace, by row-level security.
+"""
+
+import hmac
+import ipaddress
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, HTTPException, Request, Response, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from thurn.accounts.service import hash_key
+from thurn.accounts.sessions import LASTS, open_workspace
+from thurn.db.connect import Connection, Pool, in_workspace
+from thurn.secrets import Secrets
+from thurn.settings import Settings
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class SignInNeeded(Exception):
+    """The page is for people who signed in; errors.py sends the browser to /sign-in and back."""
+
+
+class CsrfRefused(Exception):
+    """An unsafe request that does not prove that it came from one of our pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Somebody who signed in, in the workspace the page belongs to."""
+
+    account_id: int
+    email: str
+    name: str
+    workspace_id: int
+    workspace_slug: str
+    workspace_name: str
+    role: str  # owner | editor | viewer
+    csrf: str
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key and the workspace it opens."""
+
+    key_id: int
+    workspace_id: int
+
+
+# ---------------------------------------------------------------- the transaction
+
+
+async def transaction(request: Request) -> AsyncIterator[Connection]:
+    """One transaction of the request; an exception in the handler rolls it back."""
+    pool: Pool = request.app.state.pool
+    async with pool.connection() as db, db.transaction():
+        yield db
+
+
+Unscoped = Annotated[Connection, Depends(transaction, scope="function")]
+"""A transaction that sees no workspace yet: for signing in and out."""
+
+
+# ---------------------------------------------------------------- people
+
+
+async def maybe_viewer(request: Request, db: Unscoped) -> Viewer | None:
+    """The one who signed in; None for anybody else. 404 for a workspace that is not theirs."""
+    token = session_token(request)
+    if not token:
+        return None
+    slug: str | None = request.path_params.get("workspace")
+    row = await open_workspace(db, token, slug)
+    if row is None:
+        return None
+    if row["workspace_id"] is None:
+        raise HTTPException(404)
+    del row["entered"]
+    return Viewer(**row)
+
+
+MaybeViewer = Annotated[Viewer | None, Depends(maybe_viewer)]
+
+
+async def signed_in(request: Request, viewer: MaybeViewer) -> Viewer:
+    """The viewer. Anonymous: sent to sign in. Who may only look (role `viewer`) cannot change anything."""
+    if viewer is None:
+        raise SignInNeeded
+    if viewer.role == "viewer" and request.method not in SAFE and "workspace" in request.path_params:
+        raise HTTPException(403, "You may look at this workspace, not change it. An owner can make you an editor.")
+    return viewer
+
+
+SignedIn = Annotated[Viewer, Depends(signed_in)]
+
+
+async def owner(viewer: SignedIn) -> Viewer:
+    """The viewer, who must be an owner of the workspace."""
+    if viewer.role != "owner":
+        raise HTTPException(403, "Only an owner of this workspace may do that.")
+    return viewer
+
+
+Owner = Annotated[Viewer, Depends(owner)]
+
+
+async def viewer_db(db: Unscoped, viewer: SignedIn) -> Connection:
+    """The request's transaction, which sees the viewer's workspace."""
+    del viewer  # looking for the viewer has opened the workspace
+    return db
+
+
+Db = Annotated[Connection, Depends(viewer_db)]
+
+
+# ---------------------------------------------------------------- programs
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="API key", description="`thurn api-key create` makes one.")
+
+
+async def keyed(db: Unscoped, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None) -> Key:
+    """The API key of the request; 401 without one that is valid."""
+    row = None
+    if given is not None:
+        cursor = await db.execute(
+            """SELECT key_id, workspace_id, set_config('thurn.workspace', workspace_id::text, true) AS entered
+               FROM api_key_workspace(%s)""",
+            [hash_key(given.credentials)],
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        raise HTTPException(
+            401, "Send an API key of the workspace: Authorization: Bearer thurn_…", {"WWW-Authenticate": "Bearer"}
+        )
+    await db.execute(
+        # Once a minute is enough; a key in use elsewhere is not waited for.
+        """UPDATE api_key SET last_used_at = now() WHERE id = (
+             SELECT id FROM api_key WHERE id = %s AND coalesce(last_used_at < now() - interval '1 minute', true)
+             FOR UPDATE SKIP LOCKED)""",
+        [row["key_id"]],
+    )
+    return Key(row["key_id"], row["workspace_id"])
+
+
+Keyed = Annotated[Key, Depends(keyed)]
+
+
+async def key_db(db: Unscoped, key: Keyed) -> Connection:
+    """The request's transaction, which sees the key's workspace."""
+    del key  # looking for the key has opened the workspace
+    return db
+
+
+ApiDb = Annotated[Connection, Depends(key_db)]
+
+
+# ---------------------------------------------------------------- cookies, CSRF, where a request comes from
+
+
+def settings_of(request: Request) -> Settings:
+    """The installation that answers."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+AppSettings = Annotated[Settings, Depends(settings_of)]
+
+
+def is_secure(settings: Settings) -> bool:
+    """Whether people reach us over HTTPS only."""
+    return settings.base_url.startswith("https://")
+
+
+def cookie_name(settings: Settings, what: str) -> str:
+    """`__Host-` binds a cookie to this host, to https and to the path / (RFC 6265bis, 4.1.3.2)."""
+    return f"__Host-thurn-{what}" if is_secure(settings) else f"thurn-{what}"
+
+
+def session_token(request: Request) -> str | None:
+    """The token of the session the browser came with, valid or not."""
+    return request.cookies.get(cookie_name(settings_of(request), "session"))
+
+
+def set_session(request: Request, response: Response, token: str) -> None:
+    """Give the browser its session."""
+    settings = settings_of(request)
+    _set_cookie(settings, response, "session", token, int(LASTS.total_seconds()))
+
+
+def clear_session(request: Request, response: Response) -> None:
+    """Take the session from the browser."""
+    _set_cookie(settings_of(request), response, "session", "", 0)
+
+
+def _set_cookie(settings: Settings, response: Response, what: str, value: str, seconds: int) -> None:
+    secure = is_secure(settings)
+    name = cookie_name(settings, what)
+    response.set_cookie(name, value, max_age=seconds, path="/", secure=secure, httponly=True, samesite="lax")
+
+
+def visitor_csrf(request: Request, response: Response | None = None) -> str:
+    """The CSRF token for somebody who did not sign in (the sign-in form): bound to a random cookie of the browser.
+
+    Without `response` the cookie is set on whatever answer goes out, by security.py.
+    """
+    settings = settings_of(request)
+    visitor: str | None = request.cookies.get(cookie_name(settings, "visitor")) or request.scope.get("thurn.visitor")
+    if not visitor or len(visitor) > 100:
+        visitor = secrets.token_urlsafe(24)
+        request.scope["thurn.visitor"] = visitor
+        baked = response or Response()
+        _set_cookie(settings, baked, "visitor", visitor, int(LASTS.total_seconds()))
+        if response is None:
+            cookies = [value for name, value in baked.raw_headers if name == b"set-cookie"]
+            request.scope.setdefault("thurn.cookies", []).extend(cookies)
+    key = Secrets(settings.state).derive("visitor-csrf")
+    return hmac.new(key, visitor.encode(), "sha256").hexdigest()
+
+
+async def _csrf_sent(request: Request) -> str | None:
+    """What the request shows as proof: the header `X-CSRF-Token` or the form field `csrf`."""
+    if request.method in SAFE:
+        return None
+    header = request.headers.get("x-csrf-token")
+    if header is not None:
+        return header
+    if request.headers.get("content-type", "").startswith(("multipart/form-data", "application/x-www-form-urlencoded")):
+        field: Any = (await request.form()).get("csrf")
+        return field if isinstance(field, str) else None
+    return None
+
+
+async def check_csrf(request: Request, sent: Annotated[str | None, Depends(_csrf_sent)], viewer: MaybeViewer) -> None:
+    """Refuse an unsafe request without the token of its session. On every router of pages (app.py)."""
+    if request.method in SAFE:
+        return
+    expected = viewer.csrf if viewer else visitor_csrf(request)
+    if request.scope.get("thurn.cross_site"):  # security.py has looked at what the browser says about the origin
+        raise CsrfRefused
+    if sent is None or not hmac.compare_digest(sent.encode("utf-8", "surrogatepass"), expected.encode()):
+        raise CsrfRefused
+
+
+def client_ip(request: Request) -> str:
+    """Who is asking. A proxy in front (loopback, with a public base_url) names them last in X-Forwarded-For."""
+    peer = request.client.host if request.client else ""
+    forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    if forwarded and settings_of(request).base_url and _is_loopback(peer):
+        try:
+            return str(ipaddress.ip_address(forwarded))
+        except ValueError:
+            return peer
+    return peer
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+__all__ = [
+    "ApiDb", "AppSettings", "CsrfRefused", "Db", "Key", "Keyed", "MaybeViewer", "Owner", "SignInNeeded", "SignedIn",
+    "Unscoped", "Viewer", "check_csrf", "clear_session", "client_ip", "in_workspace", "session_token", "set_session",
+    "visitor_csrf",
+]  # fmt: skip

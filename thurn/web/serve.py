@@ -1,0 +1,42 @@
+"""The role `web`: Granian with one worker, in this very process, on uvloop."""
+
+import asyncio
+import signal
+
+import structlog
+import uvloop
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from granian.server.embed import Server
+
+from thurn.heartbeat import beat
+from thurn.log import configure_logging
+from thurn.settings import Settings
+from thurn.web.app import create_app
+
+
+def main(settings: Settings) -> None:
+    """Serve pages, API and tracking on `settings.listen` until SIGTERM or SIGINT."""
+    configure_logging("web")
+    uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    server = Server(
+        create_app(settings),
+        address=settings.listen,
+        port=settings.port["http"],
+        interface=Interfaces.ASGI,
+        websockets=False,
+        log_access=False,
+        log_level=LogLevels.warning,
+    )
+    loop = asyncio.get_running_loop()
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(stop, server.stop)
+    beating = asyncio.create_task(beat(settings, "web"))
+    structlog.get_logger().info("serving", address=settings.listen, port=settings.port["http"])
+    try:
+        await server.serve()
+    finally:
+        beating.cancel()
