@@ -7,7 +7,7 @@ from email.header import Header as EncodedHeader
 from email.utils import formataddr, formatdate
 from functools import cached_property
 
-from thurn.content.program import Program
+from thurn.content.program import Program, RenderError
 from thurn.mail.dkim import Header, Signer, sign_message
 from thurn.mail.tokens import TrackingTokens, VerpTokens
 
@@ -108,7 +108,10 @@ class Composer:
         if any(c <= " " or c in '<>"\\\x7f' for c in recipient):
             raise Unsendable("The address has characters that can't stand in an envelope.")
         urls = Urls(self._base_url, self._tracking, self._workspace, self._campaign, delivery)
-        body = self._program.render({**fields, "email": recipient}, urls)
+        try:
+            body = self._program.render({**fields, "email": recipient}, urls)
+        except RenderError as error:
+            raise Unsendable(f"The template can't be filled in for this contact: {error}") from error
         local = self._verp.local_part(self._egress, provider, self._campaign, delivery)
         envelope = f"{local}@{self._sender.bounce_host}"
         now = int(time.time())
