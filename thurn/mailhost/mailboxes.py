@@ -72,7 +72,7 @@ async def get_mailbox(db: Connection, address: str) -> Row:
             """SELECT m.id, m.domain_id, m.address, m.name, m.quota_bytes, m.enabled, m.created_at, d.name AS domain,
                  ARRAY(SELECT a.address FROM alias a WHERE a.target = m.address ORDER BY a.address) AS aliases
                FROM mailbox m JOIN domain d ON d.id = m.domain_id WHERE m.address = %s""",
-            [_printable(address).lower()],
+            [stored(address)],
         )
     ).fetchone()
     if row is None:
@@ -124,10 +124,18 @@ async def remove_alias(db: Connection, *, address: str, target: str) -> None:
     """Undo `add_alias`; `NotFound` if there is no such alias."""
     gone = await db.execute(
         "DELETE FROM alias WHERE address = %s AND target = %s",
-        [_printable(address).lower(), _printable(target).lower()],
+        [stored(address), stored(target)],
     )
     if not gone.rowcount:
         raise NotFound(f"{address} does not lead to {target}.")
+
+
+def stored(address: str) -> str:
+    """An address in the form it is looked up by; one that can't be ours stays as it is, printable."""
+    try:
+        return "@".join(split_address(address))
+    except Invalid:
+        return _printable(address).lower()
 
 
 async def _own(db: Connection, text: str) -> tuple[str, int]:

@@ -15,9 +15,16 @@ __all__ = [
     "add_mailbox",
     "domain_page",
     "get_domain",
+    "get_domain_by_id",
     "remove_domain",
     "signing_keys",
 ]
+
+_DOMAIN = """SELECT d.*, (SELECT count(*) FROM mailbox m WHERE m.domain_id = d.id) AS mailboxes,
+  coalesce((SELECT jsonb_agg(jsonb_build_object('selector', selector, 'algorithm', algorithm, 'public_key', public_key)
+                             ORDER BY algorithm DESC, id)
+            FROM dkim_key k WHERE k.domain_id = d.id), '[]') AS keys
+  FROM domain d"""
 
 
 async def add_domain(db: Connection, workspace: int, *, name: str, settings: Settings) -> int:
@@ -49,18 +56,17 @@ async def get_domain(db: Connection, name: str) -> Row:
     """
     if not name.isprintable():  # PostgreSQL could not even be asked
         raise NotFound("This is not one of your domains.")
-    row = await (
-        await db.execute(
-            """SELECT d.*, (SELECT count(*) FROM mailbox m WHERE m.domain_id = d.id) AS mailboxes,
-                 coalesce((SELECT jsonb_agg(jsonb_build_object('selector', selector, 'algorithm', algorithm,
-                                                               'public_key', public_key) ORDER BY algorithm DESC, id)
-                           FROM dkim_key k WHERE k.domain_id = d.id), '[]') AS keys
-               FROM domain d WHERE d.name = %s""",
-            [name.lower().removesuffix(".")],
-        )
-    ).fetchone()
+    row = await (await db.execute(f"{_DOMAIN} WHERE d.name = %s", [name.lower().removesuffix(".")])).fetchone()
     if row is None:
         raise NotFound(f"{name} is not one of your domains.")
+    return row
+
+
+async def get_domain_by_id(db: Connection, domain_id: int) -> Row:
+    """The same by its id."""
+    row = await (await db.execute(f"{_DOMAIN} WHERE d.id = %s", [domain_id])).fetchone()
+    if row is None:
+        raise NotFound("This is not one of your domains.")
     return row
 
 

@@ -1,0 +1,75 @@
+"""Reading an SPF record (RFC 7208) as far as one can without asking DNS. Pure."""
+
+import re
+from collections.abc import Iterable
+
+MOST_LOOKUPS = 10  # RFC 7208, 4.6.4
+_ASKS = ("include", "a", "mx", "ptr", "exists")  # mechanisms that cost a look-up; so does redirect=
+_TERM = re.compile(
+    r"(?P<qualifier>[+~?-]?)(?P<mechanism>all|include|a|mx|ptr|ip4|ip6|exists)(?P<argument>[:/].+)?$",
+    re.ASCII | re.IGNORECASE,
+)
+_MODIFIER = re.compile(r"[a-z][a-z0-9_.-]*=\S*$", re.ASCII | re.IGNORECASE)
+
+
+def is_policy(text: str) -> bool:
+    """Whether a TXT record is meant for SPF (RFC 7208, 4.5)."""
+    return text.lower().split(" ")[0].strip() == "v=spf1"
+
+
+def _terms(policy: str) -> list[str]:
+    return policy.split()[1:]
+
+
+def error(policy: str) -> str:
+    """The first thing receivers would stumble over, in words; empty if there is none."""
+    for term in _terms(policy):
+        if _MODIFIER.match(term):
+            continue
+        match = _TERM.match(term)
+        if match is None:
+            return f"“{term}” means nothing"
+        if match["mechanism"].lower() in ("include", "exists", "ip4", "ip6") and not (match["argument"] or "")[1:]:
+            return f"“{term}” names nothing"
+    return ""
+
+
+def lookups(policy: str) -> int:
+    """Look-ups this record costs by itself; those of what it includes come on top."""
+    mechanisms = [match["mechanism"].lower() for term in _terms(policy) if (match := _TERM.match(term))]
+    redirects = sum(term.lower().startswith("redirect=") for term in _terms(policy))
+    return sum(name in _ASKS for name in mechanisms) + redirects
+
+
+def qualifier_of(policy: str, mechanism: str) -> str | None:
+    """`+`, `-`, `~` or `?` of the first term that names us: `mechanism`, or `mx`; None if none does before `all`."""
+    for term in _terms(policy):
+        match = _TERM.match(term)
+        if match is None:
+            continue
+        name = term[len(match["qualifier"]) :].lower()
+        if name in (mechanism.lower(), "mx"):
+            return match["qualifier"] or "+"
+        if name == "all":
+            return None
+    return None
+
+
+def allows_everybody(policy: str) -> bool:
+    """Whether it ends in +all."""
+    return any(term.lower() in ("all", "+all") for term in _terms(policy))
+
+
+def merged(policies: Iterable[str], mechanism: str, end: str) -> str:
+    """One record that says what all of them said and names us; ends in their first `all` but +all, else in `end`."""
+    terms = [mechanism]
+    ends = []
+    for term in (term for policy in policies for term in _terms(policy)):
+        bare = term.lstrip("+-~?").lower()
+        if bare == "all":
+            ends += [term] if term.lower() not in ("all", "+all") else []
+        elif (_TERM.match(term) or _MODIFIER.match(term)) and bare != mechanism.lower() and term not in terms:
+            terms.append(term)
+    if any(term.lower().startswith("redirect=") for term in terms) and not ends:
+        return " ".join(["v=spf1", *terms])
+    return " ".join(["v=spf1", *terms, ends[0] if ends else end])
