@@ -22,7 +22,7 @@ def inline(masked: str, pieces: Pieces) -> str:
     Raises TemplateError where Liquid stands in a place that cannot hold it, and where the styles cannot be read.
     """
     check_depth(masked)
-    page = _as_page(_prepare(masked, pieces))
+    page = _hold_rows(_as_page(_prepare(masked, pieces)), pieces)
     try:
         inlined = _inliner.inline(page)
     except (css_inline.InlineError, ValueError) as fault:
@@ -49,6 +49,16 @@ def _as_page(html: str) -> str:
         if found := re.search(before, html, re.IGNORECASE):
             return html[: found.end()] + "<body>" + html[found.end() :]
     return PAGE.format(html)
+
+
+def _hold_rows(html: str, pieces: Pieces) -> str:
+    """With <tbody> before Liquid that comes before a table's first row: the parser would set it behind."""
+    return re.sub(
+        rf"(<table\b[^>]*>)((?:\s|<!--{pieces.pattern.pattern}-->)+)(?=<tr\b)",
+        r"\1<tbody>\2",
+        html,
+        flags=re.IGNORECASE,
+    )
 
 
 def _prepare(masked: str, pieces: Pieces) -> str:

@@ -9,9 +9,10 @@ from thurn.content.markup import Item, scan
 from thurn.content.pieces import Piece, Pieces
 from thurn.content.safety import Place
 
-URLS = frozenset(
-    ["href", "src", "background", "action", "formaction", "cite", "poster", "srcset", "data", "longdesc", "xlink:href"]
-)
+URLS = frozenset({
+    "href", "src", "background", "action", "formaction", "cite", "poster", "srcset", "data", "longdesc",
+    "xlink:href",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ def finish(inlined: str, pieces: Pieces, *, tracked: bool) -> Page:
     """Replace constant http(s) targets of <a> by links, put held styles back, note places, add the pixel."""
     links: dict[str, int] = {}
     places: dict[int, Place] = {}
-    out, position = [], 0
+    marks, out, position = pieces.pattern, [], 0
     for item in scan(inlined):
         if item.kind == "start" and item.attributes:
             out.append(inlined[position : item.start])
@@ -38,8 +39,10 @@ def finish(inlined: str, pieces: Pieces, *, tracked: bool) -> Page:
             pixel = pieces.add(Piece("open", "", 0))
             out.append(f'<img src="{pixel}" width="1" height="1" alt="">')
             position = item.start
-        elif item.kind == "raw" or (item.kind == "comment" and item.end - item.start > 40):
-            for mark in pieces.pattern.finditer(inlined, item.start, item.end):
+        elif item.kind == "raw" or (
+            item.kind == "comment" and not marks.fullmatch(inlined, item.start + 4, item.end - 3)
+        ):
+            for mark in marks.finditer(inlined, item.start, item.end):
                 places[int(mark[1])] = "text"
     out.append(inlined[position:])
     return Page("".join(out), tuple(links), places)

@@ -17,49 +17,12 @@ from thurn.content.safety import clean, css, html, url, url_part
 
 LOOPS = 10_000  # iterations of all loops of a mail together
 LONGEST = 1_000_000  # characters of a block's output, of a value in between
-FILTERS = frozenset(
-    [
-        "abs",
-        "append",
-        "at_least",
-        "at_most",
-        "capitalize",
-        "ceil",
-        "date",
-        "default",
-        "divided_by",
-        "downcase",
-        "escape",
-        "escape_once",
-        "first",
-        "floor",
-        "join",
-        "last",
-        "lstrip",
-        "minus",
-        "modulo",
-        "plus",
-        "prepend",
-        "remove",
-        "remove_first",
-        "replace",
-        "replace_first",
-        "round",
-        "rstrip",
-        "size",
-        "slice",
-        "split",
-        "squish",
-        "strip",
-        "strip_html",
-        "strip_newlines",
-        "times",
-        "truncate",
-        "truncatewords",
-        "upcase",
-        "url_encode",
-    ]
-)
+FILTERS = frozenset({
+    "abs", "append", "at_least", "at_most", "capitalize", "ceil", "date", "default", "divided_by", "downcase",
+    "escape", "escape_once", "first", "floor", "join", "last", "lstrip", "minus", "modulo", "plus", "prepend",
+    "remove", "remove_first", "replace", "replace_first", "round", "rstrip", "size", "slice", "split", "squish",
+    "strip", "strip_html", "strip_newlines", "times", "truncate", "truncatewords", "upcase", "url_encode",
+})  # fmt: skip
 VARIABLES = ("contact", "unsubscribe_url")
 # Behind every output of a compiled template, so that a value fits its place; sources cannot name them.
 INNER = {"_clean": clean, "_html": html, "_url": url, "_url_part": url_part, "_css": css}

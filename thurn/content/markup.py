@@ -8,36 +8,20 @@ from typing import Literal
 
 from thurn.content.errors import TemplateError
 
-VOID = frozenset(
-    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"]
-)
-CLOSES_ITSELF = frozenset(
-    [
-        "p",
-        "li",
-        "td",
-        "th",
-        "tr",
-        "tbody",
-        "thead",
-        "tfoot",
-        "dd",
-        "dt",
-        "option",
-        "optgroup",
-        "colgroup",
-        "rt",
-        "rp",
-        "html",
-        "head",
-        "body",
-    ]
-)
+VOID = frozenset({
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track",
+    "wbr",
+})  # fmt: skip
+CLOSES_ITSELF = frozenset({
+    "p", "li", "td", "th", "tr", "tbody", "thead", "tfoot", "dd", "dt", "option", "optgroup", "colgroup", "rt",
+    "rp", "html", "head", "body",
+})  # fmt: skip
 RAW = frozenset({"style", "script", "title", "textarea", "xmp", "iframe", "noembed", "noframes"})
 DEEPEST = 250  # far past any mail; the parser that inlines styles has a stack of its own to lose
 
 _tag = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
-_attribute = re.compile(r"""[\s/]*([^\s/>=][^\s/>=]*)(\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]*)))?""")
+_between = re.compile(r"[\s/]*")
+_attribute = re.compile(r"""([^\s/>=][^\s/>=]*)(\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]*)))?""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +89,13 @@ def _markup(html: str, start: int) -> Item | None:
         return None
     attributes, position = [], opened.end()
     while position < len(html):
-        found = _attribute.match(html, position)
-        if found:
+        if gap := _between.match(html, position):
+            position = gap.end()
+        if found := _attribute.match(html, position):
             value = next((group for group in found.group(3, 4, 5) if group is not None), "")
             attributes.append(Attribute(found[1].lower(), value, found.start(1), found.end()))
             position = found.end()
-        elif html[position] == ">":
+        elif html.startswith(">", position):
             kind: Literal["start", "end"] = "end" if opened[1] else "start"
             return Item(kind, start, position + 1, opened[2].lower(), tuple(attributes))
         else:

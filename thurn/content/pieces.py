@@ -10,7 +10,8 @@ from typing import Literal
 
 from thurn.content.errors import TemplateError
 
-LIQUID = re.compile(r"\{\{-?(?P<output>.*?)-?\}\}|\{%-?\s*(?P<tag>[\w#]*)(?P<rest>.*?)-?%\}", re.DOTALL)
+_opening = re.compile(r"\{\{|\{%-?\s*([\w#]*)")
+_comment = re.compile(r"\{%-?\s*(comment|endcomment)\b")
 BLOCKS = ("if", "unless", "for", "case", "comment")
 TAGS = frozenset({*BLOCKS, "else", "elsif", "when", "assign", "break", "continue", "#", *(f"end{b}" for b in BLOCKS)})
 LONGEST_SOURCE = 1_000_000
@@ -54,8 +55,8 @@ def tidy(source: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]", "", lines)
 
 
-def take_out(source: str) -> tuple[str, Pieces]:
-    """The source with a mark for each piece of Liquid, and the pieces. Liquid comments vanish.
+def take_out(source: str) -> tuple[str, str, Pieces]:
+    """The source with a mark for each piece of Liquid, the source without Liquid comments, and the pieces.
 
     Raises TemplateError for tags that Thurn does not know and blocks that do not close.
     """
@@ -64,33 +65,37 @@ def take_out(source: str) -> tuple[str, Pieces]:
     prefix = "zq"
     while re.search(rf"{prefix}\d", source.lower()):
         prefix += "q"
-    pieces, masked, position, line = Pieces(prefix), [], 0, 1
+    pieces, masked, plain = Pieces(prefix), [], []
+    position, line = 0, 1
     open_blocks: list[tuple[str, int]] = []
-    for match in LIQUID.finditer(source):
-        before = source[position : match.start()]
+    hidden = False  # inside a Liquid comment, where nothing else counts
+    while opening := (_comment if hidden else _opening).search(source, position):
+        before, tag = source[position : opening.start()], opening[1]
         line += before.count("\n")
-        in_comment = bool(open_blocks) and open_blocks[-1][0] == "comment"
-        if not in_comment:
+        closing = "}}" if tag is None else "%}"
+        end = source.find(closing, opening.end()) + 2
+        if end < 2:
+            raise TemplateError(
+                f"{opening[0][:2]} is opened here and never closed. Write {closing} where it ends.", line
+            )
+        text = source[opening.start() : end]
+        if not hidden:
             masked.append(before)
-        tag = match["tag"]
-        if tag is None:
-            if not in_comment:
-                masked.append(pieces.add(Piece("output", match[0], line)))
-        elif not in_comment or tag in ("comment", "endcomment"):
+            plain.append(before)
+        if tag is not None:
             follow(tag, open_blocks, line)
-            if tag not in ("comment", "endcomment", "#"):
-                masked.append(pieces.add(Piece("tag", match[0], line)))
-        line += match[0].count("\n")
-        position = match.end()
+        if hidden or tag in ("comment", "endcomment", "#"):
+            plain.append("\n" * (before.count("\n") * hidden + text.count("\n")))
+        else:
+            masked.append(pieces.add(Piece("output" if tag is None else "tag", text, line)))
+            plain.append(text)
+        line += text.count("\n")
+        position = end
+        hidden = bool(open_blocks) and open_blocks[-1][0] == "comment"
     if open_blocks:
         name, opened = open_blocks[-1]
         raise TemplateError(f"{{% {name} %}} is never closed. Write {{% end{name} %}} where it ends.", opened)
-    rest = source[position:]
-    if stray := re.search(r"\{\{|\{%", rest):
-        closing = "}}" if stray[0] == "{{" else "%}"
-        where = line + rest[: stray.start()].count("\n")
-        raise TemplateError(f"{stray[0]} is opened here and never closed. Write {closing} where it ends.", where)
-    return "".join([*masked, rest]), pieces
+    return "".join([*masked, source[position:]]), "".join([*plain, source[position:]]), pieces
 
 
 def follow(tag: str, open_blocks: list[tuple[str, int]], line: int) -> None:

@@ -157,9 +157,8 @@ def _checked(plan: Plan) -> Plan:
 
 def _plan(kind: Kind, subject: str, source: str, *, tracked: bool) -> Plan:
     subject_parts, subject_fields = _compile_subject(tidy(subject))
-    source = tidy(source)
-    masked, pieces = take_out(source)
-    parsed = liquid.parse(source, pieces)
+    masked, plain, pieces = take_out(tidy(source))
+    parsed = liquid.parse(plain, pieces)
     fields = subject_fields | frozenset(liquid.fields(parsed))
     if kind == "markdown":
         has_own = any(_offers_unsubscribe(piece) for piece in pieces.items)
@@ -180,12 +179,12 @@ def _plan(kind: Kind, subject: str, source: str, *, tracked: bool) -> Plan:
 def _compile_subject(subject: str) -> tuple[list[Part], frozenset[str]]:
     """The subject's parts and fields."""
     if not subject.strip():
-        raise TemplateError("The subject is empty.")
+        raise TemplateError("The subject is empty.", field="subject")
     try:
-        masked, pieces = take_out(subject)
-        parsed = liquid.parse(subject, pieces)
+        masked, plain, pieces = take_out(subject)
+        parsed = liquid.parse(plain, pieces)
     except TemplateError as fault:
-        raise TemplateError(f"In the subject: {fault.message}") from fault
+        raise TemplateError(f"In the subject: {fault.message}", field="subject") from fault
     return _put_back(masked, pieces, Page("", (), {}), "text"), frozenset(liquid.fields(parsed))
 
 
@@ -212,7 +211,7 @@ def _put_back(masked: str, pieces: Pieces, page: Page, form: Form) -> list[Part]
 
 def _safe(output: str, chain: tuple[Callable[[object], str], ...]) -> str:
     """`{{ x }}` as `{{ x | _url | _html }}`."""
-    end = re.search(r"\s*(-?)\}\}$", output)
-    assert end is not None  # noqa: S101 - the piece was found by its braces
+    inner = output[:-2]
+    dash = "-" if inner.endswith("-") else ""
     steps = "".join(f" | {_FILTERS[step]}" for step in chain)
-    return f"{output[: end.start()]}{steps} {end[1]}}}}}"
+    return f"{inner.removesuffix('-').rstrip()}{steps} {dash}}}}}"

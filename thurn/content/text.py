@@ -8,33 +8,10 @@ from thurn.content.markup import Item, scan
 from thurn.content.pieces import Pieces
 
 PARAGRAPHS = frozenset(["p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "dl", "table", "blockquote", "pre", "hr"])
-LINES = frozenset(
-    [
-        "div",
-        "section",
-        "article",
-        "header",
-        "footer",
-        "main",
-        "nav",
-        "aside",
-        "address",
-        "center",
-        "form",
-        "fieldset",
-        "figure",
-        "figcaption",
-        "li",
-        "dt",
-        "dd",
-        "tr",
-        "thead",
-        "tbody",
-        "tfoot",
-        "caption",
-        "body",
-    ]
-)
+LINES = frozenset({
+    "div", "section", "article", "header", "footer", "main", "nav", "aside", "address", "center", "form",
+    "fieldset", "figure", "figcaption", "li", "dt", "dd", "tr", "thead", "tbody", "tfoot", "caption", "body",
+})  # fmt: skip
 SILENT = frozenset({"style", "script", "title", "iframe", "xmp", "noembed", "noframes", "textarea"})
 _spaces = re.compile(r"[ \t\n\r\f\u00a0]+")
 _hidden = re.compile(r"display\s*:\s*none", re.IGNORECASE)
@@ -177,7 +154,9 @@ class _Derived:
         """Lists, tables, quotes and preformatted text."""
         name, writer = item.name, self.writer
         if name in ("ul", "ol"):
-            self.lists.append(1 if name == "ol" else None)
+            start = item.get("start")
+            first = int(start.value) if start and re.fullmatch("[0-9]{1,6}", start.value) else 1
+            self.lists.append(first if name == "ol" else None)
         elif name == "li":
             number = self.lists[-1] if self.lists else None
             writer.say("  " * max(len(self.lists) - 1, 0) + ("- " if number is None else f"{number}. "))
