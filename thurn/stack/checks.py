@@ -1,0 +1,97 @@
+"""What has to be true before anything starts. Each function gives complaints for people: what, why, what to do."""
+
+import os
+import pwd
+import re
+import sys
+from pathlib import Path
+
+import thurn
+
+_SAFE = re.compile(r"[A-Za-z0-9/._+-]+")
+_LONGEST = 60  # bytes; the name of a UNIX socket holds 107, and Dovecot appends up to 45
+
+_PROGRAMS = {
+    "/usr/sbin/postfix": "postfix",
+    "/usr/lib/postfix/postfix-pgsql.so": "postfix-pgsql",
+    "/usr/sbin/dovecot": "dovecot-core",
+    "/usr/lib/dovecot/lmtp": "dovecot-lmtpd",
+    "/usr/lib/dovecot/imap": "dovecot-imapd",
+    "/usr/lib/dovecot/pop3": "dovecot-pop3d",
+    "/usr/lib/dovecot/managesieve": "dovecot-managesieved",
+    "/usr/lib/dovecot/modules/lib90_sieve_plugin.so": "dovecot-sieve",
+    "/usr/lib/dovecot/modules/auth/libdriver_pgsql.so": "dovecot-pgsql",
+    "/usr/bin/rspamd": "rspamd",
+    "/usr/bin/redis-server": "redis-server",
+}
+_ROOT = (
+    "Thurn must be started by root: its daemons listen on mail ports and each runs under a user of its own, which only "
+    "root can arrange. Run the command again as root (or with sudo)."
+)
+_NAME = (
+    "The state directory {state} has characters in its name that the daemons' configuration cannot hold. "
+    "Choose one with letters, digits, dots, hyphens and underscores, by --state."
+)
+_LENGTH = (
+    "The path of the state directory {state} is too long ({length} characters): UNIX sockets inside it would pass the "
+    "system's limit. Choose one of at most {longest} characters, by --state."
+)
+_CLOSED = (
+    "{what} lies inside {folder}, which other users may not enter. Thurn's daemons give up root and run as users of "
+    "their own, so they could not read it. Move it, for instance below /opt or /srv, or allow entering with "
+    "`chmod o+x {folder}`."
+)
+
+_USERS = ("thurn", "thurn-mail", "postfix", "dovecot", "dovenull", "_rspamd", "redis", "postgres")
+
+
+def complaints(state: Path) -> list[str]:
+    """Everything that keeps this installation from starting; empty when it can."""
+    if os.geteuid() != 0:
+        return [_ROOT]
+    return [*machine(), *place_of_state(state), *enterable(state)]
+
+
+def machine() -> list[str]:
+    """Packages and system users that are missing."""
+    packages = sorted({package for path, package in _PROGRAMS.items() if not Path(path).exists()})
+    users = [name for name in _USERS if not _known(name)]
+    if not packages and not users:
+        return []
+    what = f"packages: {', '.join(packages)}" if packages else f"system users: {', '.join(users)}"
+    return [
+        f"This machine lacks {what}. Run `deploy/install-packages` as root; it installs them and changes nothing else."
+    ]
+
+
+def place_of_state(state: Path) -> list[str]:
+    """A path that the daemons' configuration files and sockets cannot bear."""
+    if not _SAFE.fullmatch(str(state)):
+        return [_NAME.format(state=state)]
+    if len(str(state)) > _LONGEST:
+        return [_LENGTH.format(state=state, length=len(str(state)), longest=_LONGEST)]
+    return []
+
+
+def enterable(state: Path) -> list[str]:
+    """Folders on the way to state, program and interpreter that other users may not enter."""
+    targets = {
+        "Thurn itself": Path(thurn.__file__).resolve().parent,
+        "its Python environment": Path(sys.executable).parent,
+        "the Python interpreter": Path(sys.executable).resolve(),
+        "the state directory": state.parent,
+    }
+    found: dict[Path, str] = {}
+    for what, target in targets.items():
+        for folder in (target, *target.parents):
+            if folder.is_dir() and not folder.stat().st_mode & 0o001:
+                found.setdefault(folder, what)
+    return [_CLOSED.format(what=what[0].upper() + what[1:], folder=folder) for folder, what in found.items()]
+
+
+def _known(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True

@@ -1,0 +1,156 @@
+"""Dovecot: IMAP, POP3, ManageSieve, delivery by LMTP, and the sign-in of Postfix's submission."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from thurn.stack.files import Directory, File
+from thurn.stack.tls import CERTIFICATE, KEY
+
+# Without `/` and `%`, for the address becomes a path.
+_ADDRESS_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@+='&~!#"
+
+_FOLDERS = (("Drafts", "Drafts"), ("Sent", "Sent"), ("Junk", "Junk"), ("Trash", "Trash"), ("Archive", "Archive"))
+
+_QUERIES = """driver = pgsql
+password_query = SELECT address AS "user", password FROM mta.dovecot_user WHERE address = lower('%u')
+user_query = SELECT '*:bytes=' || quota_bytes AS quota_rule FROM mta.dovecot_user WHERE address = lower('%u')
+iterate_query = SELECT address AS username FROM mta.dovecot_user
+"""
+
+_JUNK = """require ["fileinto"];
+if header :is "X-Spam" "Yes" {
+  fileinto "Junk";
+  stop;
+}
+"""
+
+
+def directories() -> list[Directory]:
+    """Dovecot's own folders and the place of all mail."""
+    return [
+        Directory("dovecot"),
+        Directory("dovecot/etc"),
+        Directory("dovecot/run"),
+        Directory("dovecot/state"),
+        Directory("dovecot/sieve"),
+        Directory("mail", 0o700, "thurn-mail:thurn-mail"),
+    ]
+
+
+def render(state: Path, ports: Mapping[str, int], *, hostname: str, listen: str, database: str) -> list[File]:
+    """All files. `database` is a libpq connection string for the role `thurn_dovecot`."""
+    return [
+        File("dovecot/etc/dovecot.conf", _main(state, ports, hostname, listen or "*")),
+        File("dovecot/etc/sql.conf", _sql(database), 0o640, "root:dovecot"),
+        File("dovecot/sieve/junk.sieve", _JUNK),
+    ]
+
+
+def _sql(database: str) -> str:
+    return f"connect = {database}\n" + _QUERIES
+
+
+def _main(state: Path, ports: Mapping[str, int], hostname: str, listen: str) -> str:
+    folders = "\n".join(
+        f"  mailbox {name} {{\n    auto = subscribe\n    special_use = \\{use}\n  }}" for name, use in _FOLDERS
+    )
+    return f"""# Rendered by Thurn.
+base_dir = {state}/dovecot/run
+state_dir = {state}/dovecot/state
+instance_name = thurn
+listen = {listen}
+protocols = imap pop3 lmtp sieve
+log_path = /dev/stderr
+login_greeting = Ready.
+
+ssl = required
+ssl_cert = <{state}/{CERTIFICATE}
+ssl_key = <{state}/{KEY}
+ssl_min_protocol = TLSv1.2
+
+disable_plaintext_auth = yes
+auth_mechanisms = plain login
+auth_username_chars = {_ADDRESS_CHARACTERS}
+auth_cache_size = 4M
+auth_cache_ttl = 1 min
+auth_cache_negative_ttl = 0
+passdb {{
+  driver = sql
+  args = {state}/dovecot/etc/sql.conf
+}}
+userdb {{
+  driver = sql
+  args = {state}/dovecot/etc/sql.conf
+  default_fields = uid=thurn-mail gid=thurn-mail home={state}/mail/%Ld/%Ln
+}}
+
+first_valid_uid = 1
+mail_location = maildir:~/Maildir
+mail_plugins = quota
+mailbox_list_index = yes
+recipient_delimiter = +
+postmaster_address = postmaster@{hostname}
+hostname = {hostname}
+# What a filter sends (forwarding, vacation) goes through mx as anybody's mail does, not through the machine's Postfix.
+submission_host = 127.0.0.1:{ports["smtp"]}
+namespace inbox {{
+  inbox = yes
+{folders}
+}}
+plugin {{
+  quota = count:Mailbox
+  quota_vsizes = yes
+  sieve = file:~/sieve;active=~/active.sieve
+  sieve_before = {state}/dovecot/sieve/junk.sieve
+}}
+protocol imap {{
+  mail_plugins = $mail_plugins imap_quota
+  mail_max_userip_connections = 50
+}}
+protocol lmtp {{
+  mail_plugins = $mail_plugins sieve
+}}
+
+service imap-login {{
+  inet_listener imap {{
+    port = {ports["imap"]}
+  }}
+  inet_listener imaps {{
+    port = {ports["imaps"]}
+    ssl = yes
+  }}
+}}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = 0
+  }}
+  inet_listener pop3s {{
+    port = {ports["pop3s"]}
+    ssl = yes
+  }}
+}}
+service managesieve-login {{
+  inet_listener sieve {{
+    port = {ports["managesieve"]}
+  }}
+}}
+service lmtp {{
+  unix_listener {state}/mx/queue/private/dovecot-lmtp {{
+    mode = 0600
+    user = postfix
+    group = postfix
+  }}
+}}
+service auth {{
+  # Argon2 takes 64 MB for each check.
+  vsz_limit = 1 G
+  unix_listener {state}/mx/queue/private/auth {{
+    mode = 0600
+    user = postfix
+    group = postfix
+  }}
+}}
+service auth-worker {{
+  vsz_limit = 1 G
+}}
+"""

@@ -1,0 +1,132 @@
+"""Postfix `mx`: takes mail for local mailboxes and from signed-in people. Nobody is trusted for their address."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from thurn.stack import postfix
+from thurn.stack.files import File
+from thurn.stack.postfix import Service
+from thurn.stack.tls import CERTIFICATE, KEY
+
+# Map -> query. `=` on the whole address: under LIKE the `_` of `a_b@` would match `acb@`. A query that finds nothing
+# gives no row; a row with NULL would be a warning in the log at every lookup.
+_QUERIES = {
+    "mailbox_domains": "SELECT name FROM mta.mailbox_domain WHERE name = lower('%s')",
+    "mailboxes": "SELECT address FROM mta.mailbox WHERE address = lower('%s')",
+    "aliases": "SELECT targets FROM mta.alias WHERE address = lower('%s')",
+    "bounce_domains": "SELECT name FROM mta.bounce_domain WHERE name = lower('%s')",
+    "transports": "SELECT '{feedback}' FROM mta.bounce_domain WHERE name = lower('%s')",
+    "sender_logins": "SELECT login FROM mta.sender_login WHERE address = lower('%s')",
+}
+
+# Who may be written to at a bounce host: VERP tokens, complaints, reports, and whom RFC 2142 wants reachable.
+_BOUNCE_RECIPIENTS = r"/^(b\.[^@]+|fbl|abuse|postmaster|dmarc|tlsrpt)@/ ok" + "\n"
+
+
+def render(
+    state: Path,
+    ports: Mapping[str, int],
+    *,
+    hostname: str,
+    listen: str,
+    database: str,
+    retry_first: int,
+    simulate: bool,
+) -> list[File]:
+    """All files of the instance. `database` is a `postgresql://` URL for the role `thurn_postfix`."""
+    feedback = f"feedback:inet:127.0.0.1:{ports['feedback']}"
+    maps = [_map(name, query.format(feedback=feedback), database) for name, query in _QUERIES.items()]
+    return [
+        *postfix.files("mx", _main(state, ports, hostname, listen, retry_first, simulate), _services(listen, ports)),
+        *maps,
+        File("mx/etc/bounce_recipients", _BOUNCE_RECIPIENTS),
+    ]
+
+
+def _map(name: str, query: str, database: str) -> File:
+    """A pgsql_table(5) file; it holds the password of a role that can read a few views and nothing else."""
+    # `dbname` must not be empty; which database it is stands in the URL.
+    text = f"hosts = {database}\ndbname = thurn\nquery = {query}\nexpansion_limit = 1000\n"
+    return File(f"mx/etc/{name}.cf", text, 0o640, "root:postfix")
+
+
+def _main(
+    state: Path, ports: Mapping[str, int], hostname: str, listen: str, retry_first: int, simulate: bool
+) -> dict[str, str]:
+    def table(name: str) -> str:
+        return f"proxy:pgsql:{state}/mx/etc/{name}.cf"
+
+    loopback = listen.startswith("127.")
+    first = min(retry_first, 300)
+    parameters = postfix.base(state, "mx", hostname=hostname) | {
+        "inet_interfaces": listen if loopback else "all",
+        "inet_protocols": "ipv4" if loopback else "all",
+        "mynetworks": "",
+        "relayhost": f"[127.0.0.1]:{ports['sim_smtp']}" if simulate else "",
+        "message_size_limit": "52428800",
+        "mailbox_size_limit": "0",
+        "virtual_mailbox_domains": table("mailbox_domains"),
+        "virtual_mailbox_maps": table("mailboxes"),
+        "virtual_alias_maps": table("aliases"),
+        "virtual_transport": "lmtp:unix:private/dovecot-lmtp",
+        "relay_domains": table("bounce_domains"),
+        "relay_recipient_maps": f"regexp:{state}/mx/etc/bounce_recipients",
+        "transport_maps": table("transports"),
+        "smtpd_sender_login_maps": table("sender_logins"),
+        "proxy_read_maps": " ".join(table(name) for name in _QUERIES),
+        "smtpd_banner": "$myhostname ESMTP",
+        "smtpd_helo_required": "yes",
+        "smtpd_forbid_bare_newline": "yes",  # SMTP smuggling
+        "smtpd_data_restrictions": "reject_unauth_pipelining",
+        "smtpd_relay_restrictions": "permit_sasl_authenticated, reject_unauth_destination",
+        "smtpd_recipient_restrictions": "reject_non_fqdn_sender, reject_non_fqdn_recipient",
+        "smtpd_client_auth_rate_limit": "60",
+        "smtpd_tls_security_level": "may",
+        "smtpd_tls_cert_file": f"{state}/{CERTIFICATE}",
+        "smtpd_tls_key_file": f"{state}/{KEY}",
+        "smtpd_tls_protocols": ">=TLSv1.2",
+        "smtpd_tls_mandatory_protocols": ">=TLSv1.2",
+        "smtpd_tls_auth_only": "yes",
+        "smtpd_tls_received_header": "yes",
+        "smtpd_sasl_auth_enable": "no",  # only the submission services turn it on
+        "smtpd_sasl_type": "dovecot",
+        "smtpd_sasl_path": "private/auth",
+        "smtpd_sasl_security_options": "noanonymous",
+        "smtpd_milters": f"inet:127.0.0.1:{ports['milter']}",
+        "milter_default_action": "tempfail",
+        "milter_protocol": "6",
+        "milter_mail_macros": "i {mail_addr} {client_addr} {client_name} {auth_authen}",
+        "minimal_backoff_time": f"{first}s",
+        "maximal_backoff_time": "4000s",
+        "queue_run_delay": f"{first}s",
+    }
+    if simulate:  # nothing may leave the machine, not even a question
+        parameters |= {"smtp_dns_support_level": "disabled", "smtp_tls_security_level": "none"}
+    return parameters
+
+
+def _services(listen: str, ports: Mapping[str, int]) -> list[Service]:
+    everywhere = listen in postfix.EVERYWHERE
+    host = "" if everywhere else f"{listen}:"
+    door = postfix.inner_door(listen, ports["smtp"])
+    inner = [] if everywhere or door == listen else [Service(f"{door}:{ports['smtp']}", "inet", "smtpd", private="n")]
+    signed_in = {
+        "smtpd_sasl_auth_enable": "yes",
+        "smtpd_client_restrictions": "permit_sasl_authenticated, reject",
+        "smtpd_sender_restrictions": "reject_sender_login_mismatch",
+        "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
+        "milter_macro_daemon_name": "ORIGINATING",
+    }
+    starttls = {"syslog_name": "postfix/submission", "smtpd_tls_security_level": "encrypt"}
+    wrapped = {"syslog_name": "postfix/submissions", "smtpd_tls_wrappermode": "yes"}
+    return [
+        Service(f"{host}{ports['smtp']}", "inet", "smtpd", private="n"),
+        *inner,
+        Service(f"{host}{ports['submission']}", "inet", "smtpd", private="n", options=starttls | signed_in),
+        Service(f"{host}{ports['submissions']}", "inet", "smtpd", private="n", options=wrapped | signed_in),
+        *postfix.plumbing(),
+        Service("smtp", "unix", "smtp"),
+        Service("relay", "unix", "smtp"),
+        Service("lmtp", "unix", "lmtp"),
+        Service("feedback", "unix", "lmtp", limit="5", options={"syslog_name": "postfix/feedback"}),
+    ]

@@ -1,0 +1,148 @@
+"""Makes a state directory ready: folders, secrets, certificate, configuration of every role, an empty cluster."""
+
+import subprocess
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from psycopg.conninfo import conninfo_to_dict
+
+from thurn.db.connect import conninfo
+from thurn.db.migrate import ROLES
+from thurn.secrets import Secrets
+from thurn.settings import Settings, allocate_ports
+from thurn.stack import dovecot, postfix, postfix_mx, postfix_out, postgres, redis, rspamd, supervisor, tls
+from thurn.stack.files import Directory, File, own, place
+from thurn.stack.roles import programs
+
+_OURS = [
+    Directory("secrets", 0o750, "root:thurn"),
+    Directory("log", 0o755),
+    Directory("spool", 0o750, "thurn:thurn"),
+    Directory("uploads", 0o750, "thurn:thurn"),
+    Directory("sim", 0o750, "thurn:thurn"),
+]
+
+# Role -> folders whose files it reads when it starts. The certificate concerns both who speak TLS.
+_READERS = {
+    "db": ("db/",),
+    "redis": ("redis/",),
+    "spam": ("rspamd/",),
+    "imap": ("dovecot/", "tls/"),
+    "mx": ("mx/", "tls/"),
+    "out": ("out/",),
+}
+
+
+def prepare(settings: Settings) -> set[str]:
+    """Bring everything below the state directory to what the settings say. Idempotent and quick when nothing changed.
+
+    Returns the roles whose configuration changed and that have to be restarted if they run.
+    """
+    state = settings.state
+    state.mkdir(mode=0o755, parents=True, exist_ok=True)
+    state.chmod(state.stat().st_mode | 0o011)
+    if (state / "thurn.toml").exists():
+        own(state / "thurn.toml", 0o640, "root:thurn")
+    place(state, directories())
+    allocate_ports(settings)
+    wanted = render(settings)
+    if tls.missing(state):
+        wanted += tls.self_signed(fqdn(settings.hostname))
+    changed = place(state, wanted)
+    _prepare_mail_logs(state)
+    if not settings.database_url:
+        _prepare_cluster(state)
+    if "dovecot/sieve/junk.sieve" in changed:
+        _run("sievec", "-c", f"{state}/dovecot/etc/dovecot.conf", f"{state}/dovecot/sieve/junk.sieve")
+    for instance in ("mx", "out"):
+        if not (state / instance / "queue" / "public").exists():
+            _run("postfix", "-c", f"{state}/{instance}/etc", "check")
+    return {role for role, folders in _READERS.items() if any(path.startswith(folders) for path in changed)}
+
+
+def directories() -> list[Directory]:
+    """Every folder of a state directory."""
+    modules = (postgres, redis, rspamd, dovecot, supervisor, tls)
+    of_daemons = [folder for module in modules for folder in module.directories()]
+    return [*_OURS, *of_daemons, *postfix.directories("mx"), *postfix.directories("out")]
+
+
+def render(settings: Settings) -> list[File]:
+    """Every configuration file, from settings, ports and secrets."""
+    state, ports, hostname = settings.state, settings.port, fqdn(settings.hostname)
+    secrets = Secrets(state)
+    for name in ("master", *(f"db-{role}" for role in ROLES)):  # our own roles may read secrets but not make them
+        secrets.ensure(name)
+    redis_password = secrets.ensure("redis")
+    return [
+        *postgres.render(state),
+        *redis.render(state, ports["redis"], redis_password),
+        *rspamd.render(
+            state,
+            ports,
+            redis_password=redis_password,
+            controller_password=secrets.ensure("rspamd"),
+            nameservers=settings.nameservers,
+            simulate=settings.simulate,
+        ),
+        *dovecot.render(
+            state, ports, hostname=hostname, listen=settings.listen, database=conninfo(settings, "dovecot")
+        ),
+        *postfix_mx.render(
+            state,
+            ports,
+            hostname=hostname,
+            listen=settings.listen,
+            database=database_url(conninfo(settings, "postfix")),
+            retry_first=settings.retry_first,
+            simulate=settings.simulate,
+        ),
+        *postfix_out.render(
+            state,
+            ports,
+            hostname=hostname,
+            listen=settings.listen,
+            retry_first=settings.retry_first,
+            simulate=settings.simulate,
+        ),
+        supervisor.render(state, programs(settings)),
+    ]
+
+
+def fqdn(hostname: str) -> str:
+    """A name with a dot: Postfix and receivers want one in HELO."""
+    return hostname if "." in hostname else f"{hostname}.localdomain"
+
+
+def database_url(conninfo: str) -> str:
+    """The same connection as a URL, the only form that lets Postfix's pgsql maps choose socket directory and port."""
+    parts = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
+    user, password = quote(parts.pop("user"), safe=""), quote(parts.pop("password"), safe="")
+    database = quote(parts.pop("dbname"), safe="")
+    return f"postgresql://{user}:{password}@/{database}?{urlencode(parts, safe='/')}"
+
+
+def _prepare_cluster(state: Path) -> None:
+    if (state / "db" / "cluster" / "PG_VERSION").exists():
+        return
+    binaries = postgres.binaries(state)
+    _run(
+        *("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", f"{binaries}/initdb"),
+        *("--pgdata", f"{state}/db/cluster", "--username", "postgres", "--auth", "peer", "--data-checksums"),
+        *("--encoding", "UTF8", "--locale", "C.UTF-8"),
+    )
+
+
+def _prepare_mail_logs(state: Path) -> None:
+    """Postfix's own log files: made here, so that the feedback role may read them from the first line."""
+    for instance in ("mx", "out"):
+        path = state / "log" / f"{instance}.mail.log"
+        path.touch()
+        own(path, 0o640, "postfix:thurn")
+
+
+def _run(*command: str) -> None:
+    """Run a tool of a daemon; its words are shown when it fails."""
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"`{' '.join(command)}` failed:\n{done.stdout}{done.stderr}".rstrip())

@@ -1,0 +1,64 @@
+"""The roles of an installation, in the order in which they start, and the command behind each."""
+
+import sys
+from pathlib import Path
+
+from thurn.settings import Settings
+from thurn.stack import postgres, rspamd
+from thurn.stack.postfix import DAEMONS
+from thurn.stack.supervisor import Program
+
+# Our own roles and the module whose `main(settings)` is the role.
+PYTHON = {
+    "feedback": "thurn.feedback.service",
+    "web": "thurn.web.serve",
+    "worker": "thurn.jobs.worker",
+    "sender": "thurn.delivery.sender",
+    "simulate": "thurn.simulate.service",
+}
+
+# The simulated internet comes before those who ask it for names or hand it mail.
+ORDER = ("db", "redis", "simulate", "spam", "imap", "mx", "out", "feedback", "web", "worker", "sender")
+
+
+def roles(settings: Settings) -> tuple[str, ...]:
+    """The roles this installation has."""
+    absent = set() if settings.simulate else {"simulate"}
+    if settings.database_url:
+        absent.add("db")
+    return tuple(role for role in ORDER if role not in absent)
+
+
+def programs(settings: Settings) -> list[Program]:
+    """Every role as the supervisor runs it."""
+    return [_program(role, settings) for role in roles(settings)]
+
+
+def _program(role: str, settings: Settings) -> Program:
+    state = settings.state
+    command: tuple[str, ...]
+    match role:
+        case "db":
+            command = (f"{postgres.binaries(state)}/postgres", "-D", f"{state}/db/cluster",
+                       "-c", f"config_file={state}/db/postgresql.conf")  # fmt: skip
+            # INT: fast shutdown; TERM would wait for clients to leave.
+            return Program(role, command, "db", "postgres", stop="INT", stop_seconds=60)
+        case "redis":
+            return Program(role, ("/usr/bin/redis-server", f"{state}/redis/redis.conf"), "redis", "redis")
+        case "spam":
+            command = ("/usr/bin/rspamd", "-f", "-c", f"{state}/rspamd/etc/rspamd.conf", *rspamd.variables(state))
+            return Program(role, command, "rspamd", "_rspamd")
+        case "imap":
+            return Program(role, ("/usr/sbin/dovecot", "-F", "-c", f"{state}/dovecot/etc/dovecot.conf"), "dovecot")
+        case "mx" | "out":
+            # -d: stay in the supervisor's process group, so that one signal reaches the whole instance.
+            return Program(role, (f"{DAEMONS}/master", "-d", "-c", f"{state}/{role}/etc"), role)
+        case _:
+            groups = ("thurn", "postdrop") if role == "sender" else ()
+            command = (str(_python()), "-m", "thurn.stack.run", role, str(state))
+            return Program(role, command, ".", "thurn", groups)
+
+
+def _python() -> Path:
+    """The interpreter of the environment this very process runs in."""
+    return Path(sys.executable)

@@ -1,0 +1,102 @@
+"""Rspamd: judges what `mx` takes in, as a milter. Debian's rules are the base; what differs is rendered here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from thurn.stack.files import Directory, File
+
+# Modules that ask servers on the Internet, or judge a client by an address that is always loopback in a simulation.
+_NETWORK = (
+    "asn", "bimi", "fuzzy_check", "hfilter", "mid", "mime_types", "multimap", "mx_check", "neural", "once_received",
+    "phishing", "rbl", "surbl", "url_redirector", "whitelist",
+)  # fmt: skip
+_NEVER = ("greylist", "rspamd_update", "dkim_signing", "p0f", "clickhouse", "elastic")
+
+
+def directories() -> list[Directory]:
+    """Folders: configuration belongs to root, what Rspamd learns belongs to Rspamd."""
+    return [
+        Directory("rspamd"),
+        Directory("rspamd/etc"),
+        Directory("rspamd/etc/local.d"),
+        Directory("rspamd/data", 0o750, "_rspamd:_rspamd"),
+    ]
+
+
+def render(
+    state: Path,
+    ports: Mapping[str, int],
+    *,
+    redis_password: str,
+    controller_password: str,
+    nameservers: list[tuple[str, int]],
+    simulate: bool,
+) -> list[File]:
+    """The main file and one file for each module that differs from Debian's defaults."""
+    local = {
+        "redis": f'servers = "127.0.0.1:{ports["redis"]}";\npassword = "{redis_password}";\n',
+        "options": _options(nameservers),
+        # The header by which Dovecot's filter knows what belongs into Junk.
+        "milter_headers": 'use = ["authentication-results", "spam-header", "x-spamd-bar"];\n',
+        "history_redis": "nrows = 500;\nsubject_privacy = true;\n",
+    }
+    for module in (*_NEVER, *(_NETWORK if simulate else ())):
+        local[module] = "enabled = false;\n"
+    if simulate:  # every client is on loopback, which these modules would otherwise wave through
+        for module in ("spf", "dkim", "dmarc"):
+            local[module] = "check_local = true;\n"
+    files = [File("rspamd/etc/rspamd.conf", _main(state, ports, controller_password), 0o640, "root:_rspamd")]
+    return files + [
+        File(f"rspamd/etc/local.d/{name}.conf" if name != "options" else "rspamd/etc/local.d/options.inc",
+             text, 0o640, "root:_rspamd")
+        for name, text in sorted(local.items())
+    ]  # fmt: skip
+
+
+def variables(state: Path) -> list[str]:
+    """Command-line options that keep Rspamd from Debian's own state and local configuration."""
+    values = {"LOCAL_CONFDIR": f"{state}/rspamd/etc", "DBDIR": f"{state}/rspamd/data", "RUNDIR": f"{state}/rspamd/data",
+              "LOGDIR": f"{state}/log"}  # fmt: skip
+    return [f"--var={name}={value}" for name, value in values.items()]
+
+
+def _options(nameservers: list[tuple[str, int]]) -> str:
+    if not nameservers:
+        return "# The system's resolvers.\n"
+    servers = ", ".join(f'"{host}:{port}:1"' for host, port in nameservers)
+    return f"dns {{ nameserver = [{servers}]; }}\n"
+
+
+def _main(state: Path, ports: Mapping[str, int], controller_password: str) -> str:
+    """One proxy that scans by itself, one controller: two workers instead of Debian's four."""
+    return f"""# Rendered by Thurn.
+.include "$CONFDIR/common.conf"
+options {{
+  pidfile = "$RUNDIR/rspamd.pid";
+  .include "$CONFDIR/options.inc"
+  .include(try=true; priority=1,duplicate=merge) "$LOCAL_CONFDIR/local.d/options.inc"
+}}
+logging {{
+  type = "console";
+  .include "$CONFDIR/logging.inc"
+  level = "notice";
+  systemd = true;
+}}
+worker "rspamd_proxy" {{
+  bind_socket = "127.0.0.1:{ports["milter"]}";
+  milter = yes;
+  timeout = 60s;
+  count = 1;
+  max_retries = 5;
+  spam_header = "X-Spam";
+  reject_message = "This message looks like spam and was refused";
+  upstream "local" {{ default = yes; self_scan = yes; }}
+}}
+worker "controller" {{
+  bind_socket = "127.0.0.1:{ports["rspamd"]}";
+  count = 1;
+  password = "{controller_password}";
+  enable_password = "{controller_password}";
+  secure_ip = [];
+}}
+"""
