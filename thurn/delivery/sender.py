@@ -9,7 +9,7 @@ import fcntl
 import signal
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,6 +58,7 @@ class Sender:
         self._held: set[Unknown] = set()  # claimed by this life, outcome not committed yet
         self._unknown: dict[Unknown, int] = {}  # -> port of the connection that broke
         self._stopping = asyncio.Event()
+        self._broken: BaseException | None = None
 
     async def run(self) -> None:
         """Send until told to stop (SIGTERM), then finish what is in the sockets and give the rest back."""
@@ -67,13 +68,14 @@ class Sender:
         self._life = await self._begin()
         log.info("sender starts", life=self._life)
         background = [
-            asyncio.create_task(self._forever("reconcile", self._reconcile)),
-            asyncio.create_task(self._forever("flush", self._flush)),
-            asyncio.create_task(beat(self._settings, "sender")),
+            self._start(self._forever("reconcile", self._reconcile)),
+            self._start(self._forever("flush", self._flush)),
+            self._start(beat(self._settings, "sender")),
         ]
-        claiming = asyncio.create_task(self._forever("claim", self._claim))
-        sessions = [asyncio.create_task(self._work()) for _ in range(SESSIONS)]
-        await claiming
+        claiming = self._start(self._forever("claim", self._claim))
+        sessions = [self._start(self._work()) for _ in range(SESSIONS)]
+        await self._stopping.wait()
+        await asyncio.wait([claiming], timeout=5)
         await asyncio.wait(sessions, timeout=5)
         self._give_back()
         for _ in range(20):
@@ -82,6 +84,19 @@ class Sender:
             await asyncio.sleep(_FLUSH)
         for task in [*background, *sessions]:
             task.cancel()
+        if self._broken is not None:
+            raise self._broken
+
+    def _start(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._watch)
+        return task
+
+    def _watch(self, task: "asyncio.Task[None]") -> None:
+        """A part that breaks takes the whole life down: the supervisor starts another, which settles what is open."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._broken = error
+            self._stop()
 
     def _stop(self) -> None:
         self._stopping.set()

@@ -8,6 +8,7 @@ both; relays and strangers get an ordinary client.
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,9 @@ class Session(asyncio.Protocol):
         """Open a session; `OSError` if the server is not there, `NotConnected` if it does not want us."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout):
-            _, session = await loop.create_connection(cls, host, port)
+            session = cls()
             greeting, ehlo = session._greeting  # noqa: SLF001 - our own class
+            await loop.create_connection(lambda: session, host, port)
             if (reply := await greeting).code != 220:
                 raise NotConnected(str(reply))
             session._write(f"EHLO {helo}\r\n".encode())  # noqa: SLF001
@@ -116,8 +118,7 @@ class Session(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the transport and our own port, by which the server's half can be recognised."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a TCP connection
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # a TCP connection; uvloop has a class of its own
         self.client_port = transport.get_extra_info("sockname")[1]
 
     def data_received(self, data: bytes) -> None:
