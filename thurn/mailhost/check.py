@@ -46,7 +46,8 @@ async def look_up(resolver: dns.asyncresolver.Resolver, name: str, kind: str) ->
 def _text(data: object) -> str:
     """A record's data as text: TXT strings joined, names without the final dot."""
     if isinstance(data, TXT):
-        return b"".join(data.strings).decode("utf-8", "backslashreplace")
+        text = b"".join(data.strings).decode("utf-8", "backslashreplace")
+        return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)  # PostgreSQL holds no NUL
     return str(data).removesuffix(".")
 
 

@@ -1,12 +1,13 @@
 """Reading an SPF record (RFC 7208) as far as one can without asking DNS. Pure."""
 
+import ipaddress
 import re
 from collections.abc import Iterable
 
 MOST_LOOKUPS = 10  # RFC 7208, 4.6.4
 _ASKS = ("include", "a", "mx", "ptr", "exists")  # mechanisms that cost a look-up; so does redirect=
 _TERM = re.compile(
-    r"(?P<qualifier>[+~?-]?)(?P<mechanism>all|include|a|mx|ptr|ip4|ip6|exists)(?P<argument>[:/].+)?$",
+    r"(?P<qualifier>[+~?-]?)(?P<mechanism>all|include|a|mx|ptr|ip4|ip6|exists)(?P<argument>[:/].*)?$",
     re.ASCII | re.IGNORECASE,
 )
 _MODIFIER = re.compile(r"[a-z][a-z0-9_.-]*=\S*$", re.ASCII | re.IGNORECASE)
@@ -23,15 +24,28 @@ def _terms(policy: str) -> list[str]:
 
 def error(policy: str) -> str:
     """The first thing receivers would stumble over, in words; empty if there is none."""
-    for term in _terms(policy):
-        if _MODIFIER.match(term):
-            continue
-        match = _TERM.match(term)
-        if match is None:
-            return f"“{term}” means nothing"
-        if match["mechanism"].lower() in ("include", "exists", "ip4", "ip6") and not (match["argument"] or "")[1:]:
-            return f"“{term}” names nothing"
+    return next(filter(None, map(_term_error, _terms(policy))), "")
+
+
+def _term_error(term: str) -> str:
+    if _MODIFIER.match(term):
+        return ""
+    match = _TERM.match(term)
+    if match is None:
+        return f"“{term}” means nothing"
+    name, argument = match["mechanism"].lower(), (match["argument"] or "")[1:]
+    if name in ("include", "exists") and not argument:
+        return f"“{term}” names nothing"
+    if name in ("ip4", "ip6") and not _is_network(argument, int(name[2])):
+        return f"“{term}” is no address"
     return ""
+
+
+def _is_network(text: str, version: int) -> bool:
+    try:
+        return ipaddress.ip_network(text, strict=False).version == version
+    except ValueError:
+        return False
 
 
 def lookups(policy: str) -> int:
@@ -68,7 +82,7 @@ def merged(policies: Iterable[str], mechanism: str, end: str) -> str:
         bare = term.lstrip("+-~?").lower()
         if bare == "all":
             ends += [term] if term.lower() not in ("all", "+all") else []
-        elif (_TERM.match(term) or _MODIFIER.match(term)) and bare != mechanism.lower() and term not in terms:
+        elif not _term_error(term) and bare != mechanism.lower() and term not in terms:
             terms.append(term)
     if any(term.lower().startswith("redirect=") for term in terms) and not ends:
         return " ".join(["v=spf1", *terms])

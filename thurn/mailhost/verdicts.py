@@ -246,7 +246,7 @@ def _judge_mx(record: Record, answers: Answers) -> Check:
 
 def _mx(value: str) -> tuple[int, str]:
     preference, _, host = value.partition(" ")
-    return int(preference) if preference.isdigit() else 0, host.strip().rstrip(".").lower()
+    return int(preference), host.strip().rstrip(".").lower()
 
 
 def _judge_address(record: Record, answers: Answers) -> Check:

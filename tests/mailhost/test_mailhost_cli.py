@@ -1,0 +1,119 @@
+"""The commands `thurn domain` and `thurn mailbox`, as a person and a program use them."""
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+from argon2 import PasswordHasher
+from typer.testing import CliRunner, Result
+
+from thurn.cli import build
+from thurn.db.connect import Connection
+from thurn.settings import Settings
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(clean: Settings, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command in the test's installation; in a thread, as each command brings an event loop of its own."""
+    monkeypatch.setenv("THURN_STATE", str(clean.state))
+    monkeypatch.setenv("THURN_HOSTNAME", "mail.thurn.example")
+    monkeypatch.setenv("THURN_SIMULATE", "true")
+
+    def command(*arguments: str, stdin: str = "") -> Result:
+        return CliRunner().invoke(build(), list(arguments), input=stdin)
+
+    return command
+
+
+async def invoke(run: Run, *arguments: str, stdin: str = "") -> Result:
+    return await asyncio.to_thread(run, *arguments, stdin=stdin)
+
+
+async def test_adding_a_domain_prints_what_to_publish(run: Run) -> None:
+    result = await invoke(run, "domain", "add", "Brötchen.example")
+    assert result.exit_code == 0, result.output
+    for part in ("v=spf1 a:mail.thurn.example", "_domainkey.xn--brtchen-b1a.example", "_dmarc.", "domain check"):
+        assert part in result.stdout
+
+
+async def test_a_program_gets_records_it_can_publish(run: Run) -> None:
+    added = json.loads((await invoke(run, "domain", "add", "brotzeit.example", "--json")).stdout)
+    shown = json.loads((await invoke(run, "domain", "show", "brotzeit.example", "--json")).stdout)
+    assert added == shown
+    assert all(set(record) >= {"name", "type", "value", "ttl", "purpose"} for record in shown)
+    assert all(record["value"] for record in shown)
+    kinds = sorted((record["type"], record["name"].split(".")[0]) for record in shown)
+    assert ("MX", "bounce") in kinds
+    assert ("PTR", "1") in kinds
+    zone = (await invoke(run, "domain", "zone", "brotzeit.example")).stdout
+    assert "brotzeit.example. 3600 IN MX 10 mail.thurn.example.\n" in zone
+    listed = json.loads((await invoke(run, "domain", "list", "--json")).stdout)
+    assert [(row["name"], row["verified_at"]) for row in listed] == [("brotzeit.example", None)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(("domain", "add", "localhost"), "has a dot"),
+     (("domain", "show", "nobody.example"), "not one of your domains"),
+     (("domain", "check", "nobody.example"), "not one of your domains"),
+     (("domain", "show", "brotzeit.example", "--workspace", "nowhere"), "no workspace"),
+     (("mailbox", "add", "anna@nobody.example"), "not one of your domains"),
+     (("mailbox", "add", "a/b@brotzeit.example"), "Before the @"),
+     (("mailbox", "remove", "nobody@brotzeit.example", "--yes"), "There is no mailbox")],
+)  # fmt: skip
+async def test_what_cannot_be_done_is_said_in_a_sentence(run: Run, arguments: tuple[str, ...], says: str) -> None:
+    result = await invoke(run, *arguments)
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+
+
+async def test_a_check_that_cannot_reach_dns_fails_without_calling_anything_broken(run: Run) -> None:
+    await invoke(run, "domain", "add", "brotzeit.example")
+    # Nothing listens on the simulated name server's port.
+    result = await invoke(run, "domain", "check", "brotzeit.example", "--json")
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert answer["verified"] is False
+    assert {check["level"] for check in answer["checks"]} == {"unknown"}
+
+
+async def test_a_mailbox_is_made_listed_given_a_password_and_removed(run: Run, system: Connection) -> None:
+    await invoke(run, "domain", "add", "brotzeit.example")
+    made = json.loads((await invoke(run, "mailbox", "add", "Anna@Brotzeit.example", "--name", "Anna", "--json")).stdout)
+    assert made["address"] == "anna@brotzeit.example"
+    assert PasswordHasher().verify(await _hash(system), made["password"])
+    result = await invoke(
+        run, "mailbox", "password", "anna@brotzeit.example", "--password-stdin", stdin="Brezn und Radi\n"
+    )
+    assert result.exit_code == 0, result.output
+    assert "Brezn" not in result.output
+    assert PasswordHasher().verify(await _hash(system), "Brezn und Radi")
+    listed = json.loads((await invoke(run, "mailbox", "list", "--json")).stdout)
+    assert [row["address"] for row in listed] == ["anna@brotzeit.example"]
+    assert (await invoke(run, "mailbox", "remove", "anna@brotzeit.example", stdin="n\n")).exit_code == 1
+    assert (await invoke(run, "mailbox", "remove", "anna@brotzeit.example", "--yes")).exit_code == 0
+    assert "No mailboxes yet" in (await invoke(run, "mailbox", "list")).stdout
+    assert (await invoke(run, "domain", "remove", "brotzeit.example", "--yes")).exit_code == 0
+    assert "No domains yet" in (await invoke(run, "domain", "list")).stdout
+
+
+async def test_a_given_password_is_not_printed(run: Run) -> None:
+    await invoke(run, "domain", "add", "brotzeit.example")
+    result = await invoke(
+        run, "mailbox", "add", "anna@brotzeit.example", "--password-stdin", "--json", stdin="Brezn und Radi\n"
+    )
+    assert json.loads(result.stdout) == {"address": "anna@brotzeit.example"}
+    result = await invoke(run, "mailbox", "add", "sepp@brotzeit.example", "--password-stdin", stdin="short\n")
+    assert result.exit_code == 1
+    assert "too short" in result.stderr
+
+
+async def _hash(system: Connection) -> str:
+    row = await (await system.execute("SELECT password_hash FROM mailbox")).fetchone()
+    assert row is not None
+    encoded: str = row["password_hash"]
+    return encoded

@@ -1,0 +1,216 @@
+"""Checks against a real name server on loopback, which holds what is right, wrong, missing, or does not answer."""
+
+from collections.abc import Iterator
+
+import dnslib
+import pytest
+from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
+
+from thurn.db.connect import Connection, Pool, in_workspace
+from thurn.mailhost import service
+from thurn.mailhost.check import check_domain, look_up, make_resolver
+from thurn.mailhost.jobs import check_all
+from thurn.mailhost.records import Record, facts, records
+from thurn.mailhost.verdicts import Answers, Check
+from thurn.problems import NotFound
+from thurn.settings import Settings
+
+
+class Zone(BaseResolver):  # type: ignore[misc] # dnslib is untyped
+    """Answers from `held`; a name in `failing` gets that response code; NXDOMAIN for what is nowhere."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, str], list[object]] = {}
+        self.failing: dict[str, int] = {}
+
+    def publish(self, record: Record, *values: str) -> None:
+        """Put up `values`, by default what the record should hold."""
+        data: list[object] = []
+        for value in values or record.values:
+            if record.type == "TXT":
+                data.append(dnslib.TXT([value[i : i + 255] for i in range(0, len(value), 255)]))
+            elif record.type == "MX":
+                preference, host = value.split()
+                data.append(dnslib.MX(host, int(preference)))
+            else:
+                data.append(getattr(dnslib, record.type)(value))
+        self.held[record.name, record.type] = data
+
+    def resolve(self, request: dnslib.DNSRecord, handler: DNSHandler) -> dnslib.DNSRecord:
+        reply = request.reply()
+        name, kind = str(request.q.qname).rstrip(".").lower(), dnslib.QTYPE[request.q.qtype]
+        if name in self.failing:
+            reply.header.rcode = self.failing[name]
+        elif (name, kind) in self.held:
+            for data in self.held[name, kind]:
+                reply.add_answer(dnslib.RR(request.q.qname, request.q.qtype, rdata=data, ttl=60))
+        elif not any(held == name or held.endswith(f".{name}") for held, _ in self.held):
+            reply.header.rcode = dnslib.RCODE.NXDOMAIN
+        return reply
+
+
+@pytest.fixture
+def zone() -> Iterator[tuple[Zone, int]]:
+    """A name server by UDP and TCP on one free port."""
+    held = Zone()
+    quiet = DNSLogger("-request,-reply,-truncated,-error")
+    tcp = DNSServer(held, address="127.0.0.1", port=0, tcp=True, logger=quiet)
+    port = tcp.server.server_address[1]
+    udp = DNSServer(held, address="127.0.0.1", port=port, logger=quiet)
+    for server in (tcp, udp):
+        server.start_thread()
+    yield held, port
+    for server in (tcp, udp):
+        server.server.shutdown()
+        server.server.server_close()
+
+
+@pytest.fixture
+async def brotzeit(
+    app_pool: Pool, clean: Settings, zone: tuple[Zone, int]
+) -> tuple[Settings, Zone, int, dict[str, Record]]:
+    """brotzeit.example with every record in DNS; settings that ask our name server."""
+    held, port = zone
+    settings = clean.model_copy(update={"dns": [f"127.0.0.1:{port}"]})
+    async with in_workspace(app_pool, 1) as db:
+        domain_id = await service.add_domain(db, 1, name="brotzeit.example", settings=settings)
+        wanted = records(facts(await service.get_domain_by_id(db, domain_id), settings))
+    for record in wanted:
+        held.publish(record)
+    return settings, held, domain_id, {record.kind: record for record in wanted}
+
+
+Brotzeit = tuple[Settings, Zone, int, dict[str, Record]]
+
+
+async def check(pool: Pool, brotzeit: Brotzeit) -> dict[str, Check]:
+    """Verdicts by kind of record; for the two DKIM keys the last."""
+    async with in_workspace(pool, 1) as db:
+        checks = await check_domain(db, brotzeit[2], brotzeit[0])
+    return {check.record.kind: check for check in checks}
+
+
+async def verified(db: Connection) -> bool:
+    row = await (await db.execute("SELECT verified_at, checked_at, checks FROM domain")).fetchone()
+    assert row is not None
+    assert row["checked_at"] is not None
+    assert len(row["checks"]) == 9
+    return row["verified_at"] is not None
+
+
+async def test_a_domain_with_every_record_is_verified(app_pool: Pool, brotzeit: Brotzeit, system: Connection) -> None:
+    checks = await check(app_pool, brotzeit)
+    assert {kind: check.level for kind, check in checks.items()} == dict.fromkeys(brotzeit[3], "ok")
+    assert await verified(system)
+    row = await (await system.execute("SELECT verified_at FROM domain")).fetchone()
+    await check(app_pool, brotzeit)
+    assert row == await (await system.execute("SELECT verified_at FROM domain")).fetchone()  # the first time counts
+
+
+async def test_an_empty_dns_verifies_nothing_and_says_what_to_add(
+    app_pool: Pool, brotzeit: Brotzeit, system: Connection
+) -> None:
+    brotzeit[1].held.clear()
+    checks = await check(app_pool, brotzeit)
+    assert {check.level for check in checks.values() if check.record.required} == {"bad"}
+    assert checks["dmarc"].publish == brotzeit[3]["dmarc"].values
+    assert "not in DNS at all" in checks["spf"].what
+    assert not await verified(system)
+
+
+@pytest.mark.parametrize("kind", ["spf", "dkim", "dmarc", "bounce-mx", "bounce-spf"])
+async def test_one_needed_record_that_breaks_takes_the_verification_away_and_mending_gives_it_back(
+    app_pool: Pool, brotzeit: Brotzeit, system: Connection, kind: str
+) -> None:
+    _, zone, _, wanted = brotzeit
+    await check(app_pool, brotzeit)
+    zone.publish(wanted[kind], "10 elsewhere.example" if "mx" in kind else "nonsense")
+    assert (await check(app_pool, brotzeit))[kind].level == "bad"
+    assert not await verified(system)
+    zone.publish(wanted[kind])
+    await check(app_pool, brotzeit)
+    assert await verified(system)
+
+
+@pytest.mark.parametrize("kind", ["mx", "address", "ptr"])
+async def test_advice_takes_no_verification_away(
+    app_pool: Pool, brotzeit: Brotzeit, system: Connection, kind: str
+) -> None:
+    del brotzeit[1].held[brotzeit[3][kind].name, brotzeit[3][kind].type]
+    assert (await check(app_pool, brotzeit))[kind].level == "warn"
+    assert await verified(system)
+
+
+@pytest.mark.parametrize("code", [dnslib.RCODE.SERVFAIL, dnslib.RCODE.REFUSED])
+async def test_a_failing_name_server_changes_nothing(
+    app_pool: Pool, brotzeit: Brotzeit, system: Connection, code: int
+) -> None:
+    _, zone, _, wanted = brotzeit
+    zone.failing[wanted["spf"].name] = code
+    assert (await check(app_pool, brotzeit))["spf"].level == "unknown"
+    assert not await verified(system)  # never was
+    zone.failing.clear()
+    await check(app_pool, brotzeit)
+    zone.failing[wanted["spf"].name] = code
+    assert (await check(app_pool, brotzeit))["spf"].level == "unknown"
+    assert await verified(system)
+
+
+async def test_a_name_server_that_is_not_there_says_nothing(free_port: int) -> None:
+    resolver = make_resolver([("127.0.0.1", free_port)])
+    resolver.timeout = resolver.lifetime = 0.3
+    assert (await look_up(resolver, "brotzeit.example", "TXT")).status in ("timeout", "failed")
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A UDP port that takes queries and never answers."""
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        yield silent.getsockname()[1]
+
+
+async def test_an_answer_too_long_for_udp_is_fetched_by_tcp(zone: tuple[Zone, int]) -> None:
+    held, port = zone
+    values = [f"v=spf1 {n} " + "x" * 200 for n in range(20)]
+    held.publish(Record("spf", "long.example", "TXT", (), "", ""), *values)
+    found = await look_up(make_resolver([("127.0.0.1", port)]), "long.example", "TXT")
+    assert found == Answers("found", tuple(sorted(values)))
+
+
+async def test_bytes_that_are_no_text_are_shown_and_not_stumbled_over(zone: tuple[Zone, int]) -> None:
+    held, port = zone
+    held.held["odd.example", "TXT"] = [dnslib.TXT([b"v=spf1 \xff\x00"])]
+    found = await look_up(make_resolver([("127.0.0.1", port)]), "odd.example", "TXT")
+    assert found.values == ("v=spf1 \\xff\\x00",)
+
+
+async def test_nul_in_dns_does_not_keep_the_verdict_from_being_stored(
+    app_pool: Pool, brotzeit: Brotzeit, system: Connection
+) -> None:
+    _, zone, _, wanted = brotzeit
+    zone.held[wanted["spf"].name, "TXT"] = [dnslib.TXT([b"v=spf1 \x00\xff ~all"])]
+    assert (await check(app_pool, brotzeit))["spf"].level == "bad"
+    assert not await verified(system)
+
+
+async def test_the_job_checks_every_workspace(app_pool: Pool, brotzeit: Brotzeit, system: Connection) -> None:
+    settings = brotzeit[0]
+    row = await (await system.execute("INSERT INTO workspace (slug, name) VALUES ('b', 'B') RETURNING id")).fetchone()
+    assert row is not None
+    async with in_workspace(app_pool, row["id"]) as db:
+        await service.add_domain(db, row["id"], name="other.example", settings=settings)
+    assert await check_all(settings) == 2
+    found = await (await system.execute("SELECT name, verified_at IS NULL AS open, checked_at FROM domain")).fetchall()
+    assert {row["name"]: row["open"] for row in found} == {"brotzeit.example": False, "other.example": True}
+    assert all(row["checked_at"] for row in found)
+
+
+async def test_a_domain_of_others_is_not_checked(app_pool: Pool, brotzeit: Brotzeit, system: Connection) -> None:
+    row = await (await system.execute("INSERT INTO workspace (slug, name) VALUES ('b', 'B') RETURNING id")).fetchone()
+    assert row is not None
+    async with in_workspace(app_pool, row["id"]) as db:
+        with pytest.raises(NotFound):
+            await check_domain(db, brotzeit[2], brotzeit[0])

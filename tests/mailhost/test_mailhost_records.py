@@ -1,0 +1,220 @@
+"""What DNS should say, and every way of it saying something else."""
+
+import dns.rdatatype
+import dns.zone
+import pytest
+from dns.rdtypes.ANY.TXT import TXT
+
+from thurn.mailhost import spf
+from thurn.mailhost.keys import generate
+from thurn.mailhost.records import Facts, PublicKey, Record, records, server_addresses, text_strings, zone_file
+from thurn.mailhost.verdicts import Answers, Check, judge
+from thurn.settings import Settings
+
+RSA = generate("rsa-sha256").public
+OTHER_RSA = generate("rsa-sha256").public
+ED = generate("ed25519-sha256").public
+HOST = "mail.thurn.example"
+FACTS = Facts(
+    "brotzeit.example", "bounce.brotzeit.example",
+    (PublicKey("t2611r", "rsa-sha256", RSA), PublicKey("t2611e", "ed25519-sha256", ED)), HOST, ("203.0.113.5",),
+)  # fmt: skip
+RECORDS = {record.purpose: record for record in records(FACTS)}
+SPF, RSA_KEY, ED_KEY, DMARC = (RECORDS[p] for p in ("SPF", "DKIM key t2611r", "DKIM key t2611e", "DMARC"))
+BOUNCE, BOUNCE_SPF, MX, SERVER, PTR = (
+    RECORDS[p] for p in ("Bounce host", "Bounce host SPF", "MX", "Server name", "Reverse DNS")
+)
+OURS = f"a:{HOST}"
+
+
+def found(*values: str) -> Answers:
+    return Answers("found", values)
+
+
+NOTHING, NO_NAME = Answers("nothing"), Answers("no-name")
+RSA_VALUE = f"v=DKIM1; k=rsa; p={RSA}"
+
+# record, what DNS says, level, part of the sentence
+CASES: list[tuple[Record, Answers, str, str]] = [
+    # SPF
+    (SPF, found(f"v=spf1 {OURS} ~all"), "ok", "names this server"),
+    (SPF, found("google-site-verification=x", f"v=spf1 include:_spf.x.example {OURS} -all"), "ok", ""),
+    (SPF, found(f"V=SPF1 A:{HOST.upper()} -ALL"), "ok", ""),
+    (SPF, found("v=spf1 mx ~all"), "ok", ""),
+    (SPF, found(f"v=spf1 +{OURS} exp=why.brotzeit.example -all"), "ok", ""),
+    (SPF, NOTHING, "bad", "missing"),
+    (SPF, found("google-site-verification=x"), "bad", "missing"),
+    (SPF, found(f"v=spf10 {OURS} ~all"), "bad", "missing"),
+    (SPF, NO_NAME, "bad", "not in DNS at all"),
+    (SPF, found("v=spf1 include:a.example -all", f"v=spf1 {OURS} -all"), "bad", "2 SPF records"),
+    (SPF, found("v=spf1 include:_spf.google.com ~all"), "bad", "does not name this server"),
+    (SPF, found("v=spf1"), "bad", "does not name"),
+    (SPF, found(f"v=spf1 -all {OURS}"), "bad", "does not name"),
+    (SPF, found(f"v=spf1 a:x{HOST} -all"), "bad", "does not name"),
+    (SPF, found(f"v=spf1 -{OURS} ~all"), "bad", "may not send"),
+    (SPF, found(f"v=spf1 {OURS} +all"), "bad", "everybody"),
+    (SPF, found(f"v=spf1 {OURS} all"), "bad", "everybody"),
+    (
+        SPF,
+        found("v=spf1 " + " ".join(f"include:s{n}.example" for n in range(10)) + f" {OURS} -all"),
+        "bad",
+        "10 look-ups",
+    ),
+    (SPF, found("v=spf1 " + " ".join(f"ip4:192.0.2.{n}" for n in range(30)) + f" {OURS} -all"), "ok", ""),
+    (SPF, found(f"v=spf1 {OURS} ip4:192.0.2.1, ~all"), "bad", "“ip4:192.0.2.1,” is no address"),
+    (SPF, found(f"v=spf1 {OURS} ip4:2001:db8::/32 ~all"), "bad", "no address"),
+    (SPF, found(f"v=spf1 {OURS} ip6:2001:db8::/32 ip4:192.0.2.0/24 ~all"), "ok", ""),
+    (SPF, found(f"v=spf1 {OURS}; ~all"), "bad", "does not name"),
+    (SPF, found(f"v=spf1 {OURS} inclde:x.example ~all"), "bad", "“inclde:x.example” means nothing"),
+    (SPF, found(f"v=spf1 {OURS} include: ~all"), "bad", "names nothing"),
+    (SPF, found(f'"v=spf1 {OURS} ~all"'), "bad", "quotes"),
+    (BOUNCE_SPF, found(f"v=spf1 {OURS} -all"), "ok", ""),
+    (BOUNCE_SPF, NO_NAME, "bad", "Bounce host SPF is missing"),
+    # DKIM
+    (RSA_KEY, found(RSA_VALUE), "ok", ""),
+    (RSA_KEY, found(f"k=rsa;p={RSA[:100]} {RSA[100:]};"), "ok", ""),  # white space in p= is allowed
+    (RSA_KEY, found(f"v=DKIM1; p={RSA}; s=email; t=s"), "ok", ""),  # k= defaults to rsa
+    (ED_KEY, found(f"v=DKIM1; k=ed25519; p={ED}"), "ok", ""),
+    (ED_KEY, found(f"v=DKIM1; p={ED}"), "bad", "wrong tag"),
+    (RSA_KEY, found(f"v=DKIM1; k=ed25519; p={RSA}"), "bad", "wrong tag"),
+    (RSA_KEY, found(f"v=DKIM2; k=rsa; p={RSA}"), "bad", "wrong tag"),
+    (RSA_KEY, found(f"v=DKIM1; h=sha1; k=rsa; p={RSA}"), "bad", "wrong tag"),
+    (RSA_KEY, found(f"v=DKIM1; k=rsa; t=y; p={RSA}"), "warn", "test"),
+    (RSA_KEY, NOTHING, "bad", "missing"),
+    (RSA_KEY, NO_NAME, "bad", "DKIM key t2611r is missing"),
+    (RSA_KEY, found(RSA_VALUE[:255]), "bad", f"cut off; {len(RSA_VALUE) - 255} characters are missing"),
+    (RSA_KEY, found(RSA_VALUE[:255], RSA_VALUE[255:]), "bad", "split over two records"),
+    (RSA_KEY, found(*sorted([RSA_VALUE[255:], RSA_VALUE[:255]])), "bad", "split over two records"),
+    (RSA_KEY, found(f"v=DKIM1; k=rsa; p={OTHER_RSA}"), "bad", "another key"),
+    (RSA_KEY, found(RSA_VALUE, f"v=DKIM1; k=rsa; p={OTHER_RSA}"), "bad", "2 records under one name"),
+    (RSA_KEY, found("v=DKIM1; k=rsa; p="), "bad", "revoked"),
+    (RSA_KEY, found("v=DKIM1; k=rsa"), "bad", "not a DKIM key"),
+    (RSA_KEY, found("hello"), "bad", "not a DKIM key"),
+    (RSA_KEY, found(""), "bad", "not a DKIM key"),
+    (RSA_KEY, found(f"v=DKIM1\\; k=rsa\\; p={RSA}"), "bad", "quotes or backslashes"),
+    (RSA_KEY, found(f'"v=DKIM1; k=rsa; p={RSA[:200]}" "{RSA[200:]}"'), "bad", "quotes or backslashes"),
+    # DMARC
+    (DMARC, found("v=DMARC1; p=none"), "ok", ""),
+    (DMARC, found("v=DMARC1;p=reject;adkim=s;rua=mailto:x@elsewhere.example"), "ok", ""),
+    (DMARC, found("v=DMARC1; p=QUARANTINE; pct=5"), "ok", ""),
+    (DMARC, NOTHING, "bad", "missing"),
+    (DMARC, NO_NAME, "bad", "missing"),
+    (DMARC, found("something else"), "bad", "missing"),
+    (DMARC, found("v=DMARC1; rua=mailto:x@y.example"), "bad", "no valid policy"),
+    (DMARC, found("v=DMARC1; p=block"), "bad", "no valid policy"),
+    (DMARC, found("v=DMARC1; p=none; p=reject"), "bad", "no valid policy"),
+    (DMARC, found("v=DMARC1; p=none", "v=DMARC1; p=reject"), "bad", "2 DMARC records"),
+    (DMARC, found("v=DMARC1; p=none; aspf=s"), "warn", "very same name"),
+    (DMARC, found('"v=DMARC1; p=none"'), "bad", "quotes"),
+    # where bounces go
+    (BOUNCE, found(f"10 {HOST}"), "ok", ""),
+    (BOUNCE, found(f"0 {HOST.upper()}."), "ok", ""),
+    (BOUNCE, NOTHING, "bad", "missing"),
+    (BOUNCE, found("10 mx.elsewhere.example"), "bad", "goes to mx.elsewhere.example"),
+    (BOUNCE, found(f"10 {HOST}", "20 mx.elsewhere.example"), "bad", "mx.elsewhere.example as well"),
+    (BOUNCE, found("0 "), "bad", "takes no mail"),
+    # where people's mail goes: advice, a campaign does not need it
+    (MX, found(f"10 {HOST}"), "ok", ""),
+    (MX, found(f"10 {HOST}", "20 backup.example"), "ok", ""),
+    (MX, found(f"20 {HOST}", "10 old.example"), "warn", "old.example as well"),
+    (MX, found("1 aspmx.l.google.com", "5 alt1.aspmx.l.google.com"), "warn", "goes to aspmx.l.google.com, alt1"),
+    (MX, NOTHING, "warn", "missing"),
+    # the server
+    (SERVER, found("203.0.113.5"), "ok", ""),
+    (SERVER, found("198.51.100.1", "203.0.113.5"), "ok", ""),
+    (SERVER, found("198.51.100.1"), "warn", "not to this server"),
+    (SERVER, NO_NAME, "warn", "no address"),
+    (PTR, found(HOST.upper() + "."), "ok", ""),
+    (PTR, found("static-5.hoster.example"), "warn", "points to static-5.hoster.example"),
+    (PTR, NO_NAME, "warn", "missing"),
+]
+
+
+@pytest.mark.parametrize(("record", "answers", "level", "says"), CASES)
+def test_a_record_is_judged(record: Record, answers: Answers, level: str, says: str) -> None:
+    check = judge(record, answers)
+    assert check.level == level, check.what
+    assert says in check.what
+    assert check.what.endswith(".")
+    if level != "ok":
+        assert check.fix.endswith((".", '"'))
+    assert Check.from_json(check.as_json()) == check
+
+
+@pytest.mark.parametrize("record", records(FACTS))
+@pytest.mark.parametrize("status", ["failed", "timeout"])
+def test_what_dns_could_not_tell_is_never_broken(record: Record, status: str) -> None:
+    check = judge(record, Answers(status))  # type: ignore[arg-type] # by table
+    assert check.level == "unknown"
+    assert "cannot be told" in check.what
+
+
+@pytest.mark.parametrize("record", records(FACTS))
+def test_what_we_tell_people_to_publish_is_right_in_our_own_eyes(record: Record) -> None:
+    assert judge(record, Answers("found", record.values)).level == "ok"
+
+
+@pytest.mark.parametrize(("record", "answers", "level", "says"), [case for case in CASES if case[2] == "bad"])
+def test_following_the_advice_leads_to_green(record: Record, answers: Answers, level: str, says: str) -> None:
+    check = judge(record, answers)
+    if check.publish:
+        assert judge(record, Answers("found", check.publish)).level == "ok"
+
+
+def test_a_spf_record_that_forgets_us_is_mended_without_losing_the_others() -> None:
+    check = judge(SPF, found("v=spf1 include:_spf.google.com ip4:192.0.2.1 -all", "v=spf1 mx ip4:192.0.2.1 ~all"))
+    assert check.publish == (f"v=spf1 {OURS} include:_spf.google.com ip4:192.0.2.1 mx -all",)
+    assert spf.merged(["v=spf1 +all"], OURS, "~all") == f"v=spf1 {OURS} ~all"
+    assert spf.merged(["v=spf1 redirect=x.example"], OURS, "~all") == f"v=spf1 {OURS} redirect=x.example"
+
+
+def test_a_policy_that_only_watches_is_fine_and_advised_on() -> None:
+    assert "p=quarantine" in judge(DMARC, found("v=DMARC1; p=none")).fix
+    assert judge(DMARC, found("v=DMARC1; p=reject")).fix == ""
+
+
+def test_a_server_without_a_proper_name_is_told_so() -> None:
+    (record,) = records(Facts("a.example", "bounce.a.example", (), "localhost"))[-1:]
+    assert record.kind == "address"
+    assert "localhost" in judge(record, NO_NAME).what
+    assert "hostname" in judge(record, NO_NAME).fix
+
+
+def test_a_server_name_that_leads_to_loopback_is_not_taken_for_an_address() -> None:
+    (record,) = records(Facts("a.example", "bounce.a.example", (), HOST))[-1:]
+    assert judge(record, found("127.0.1.1")).level == "warn"
+    assert judge(record, found("203.0.113.5")).level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("listen", "simulate", "expected"),
+    [("127.0.0.1", False, ()), ("0.0.0.0", False, ()), ("8.8.8.8", False, ("8.8.8.8",)),  # noqa: S104 - not bound
+     ("10.0.0.1", False, ()), ("mail.example", False, ()), ("127.0.0.1", True, ("127.0.0.1",))],
+)  # fmt: skip
+def test_the_server_knows_its_address_only_when_the_settings_tell(
+    clean: Settings, listen: str, simulate: bool, expected: tuple[str, ...]
+) -> None:
+    settings = clean.model_copy(update={"listen": listen, "simulate": simulate})
+    assert server_addresses(settings) == expected
+
+
+def test_a_zone_file_is_read_by_another_program_and_says_the_same() -> None:
+    text = zone_file(FACTS, records(FACTS))
+    zone = dns.zone.from_text(text, origin="brotzeit.example.", relativize=False, check_origin=False)
+    read = set()
+    for name, _, data in zone.iterate_rdatas():
+        kind = dns.rdatatype.to_text(data.rdtype)
+        value = b"".join(data.strings).decode() if isinstance(data, TXT) else str(data).rstrip(".")
+        read.add((str(name).rstrip("."), kind, value))
+    expected = {(r.name, r.type, value) for r in records(FACTS) for value in r.values}
+    elsewhere = {(r.name, r.type, r.values[0]) for r in (SERVER, PTR)}
+    assert read == expected - elsewhere
+    assert f"; {HOST}. " in text
+    assert "; 5.113.0.203.in-addr.arpa. " in text
+    assert max(len(line) for line in text.splitlines() if line.startswith(";")) < 400
+
+
+def test_a_long_text_is_cut_into_strings_that_read_back() -> None:
+    assert text_strings('a"b\\') == '"a\\"b\\\\"'
+    parts = text_strings("x" * 600).split(" ")
+    assert [len(part) - 2 for part in parts] == [255, 255, 90]
