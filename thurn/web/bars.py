@@ -11,6 +11,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "ok": ('class="f-ok"', "delivered"),
     "warn": ('fill="url(#h-warn)"', "retrying"),
     "bad": ('class="f-bad"', "bounced"),
+    "out": ('class="f-well"', "left out"),
     "wait": ('fill="url(#h-wait)"', "waiting"),
     "ink": ('class="f-ink"', "people"),
     "machine": ('fill="url(#h-machine)"', "machines"),

@@ -64,6 +64,7 @@ def _environment() -> Environment:
     env.filters.update(
         number=words.number, joined=words.joined, duration=words.duration, size=words.size, clock=words.clock,
         day=words.day, when=words.when, initials=words.initials, campaign_state=icons.CAMPAIGN_STATES.__getitem__,
+        without_scheme=lambda url: url.partition("://")[2].rstrip("/") or url,
         provider=lambda name: words.PROVIDERS.get(name, name),
     )  # fmt: skip
     # Macros are there without an import, so that a block can be rendered alone.
