@@ -1,5 +1,7 @@
 """Templates as a workspace keeps them. A template that does not compile is not saved."""
 
+import asyncio
+
 from thurn.content.errors import TemplateError
 from thurn.content.program import Kind, compile_mail
 from thurn.db.connect import Connection, Row
@@ -11,17 +13,21 @@ LONGEST_NAME = 120
 LONGEST_SUBJECT = 500
 
 
-async def template_page(db: Connection, *, before: int | None = None, limit: int = 25, query: str = "") -> list[Row]:
-    """Templates, newest first: rows of `template` without `source`. `before`: the last id of the page before."""
-    return await rows(
+async def template_page(
+    db: Connection, *, before: int | None = None, after: int | None = None, limit: int = 25, query: str = ""
+) -> list[Row]:
+    """Templates, newest first: rows of `template` without `source`. `before`: the last id of the page before this
+    one; `after`: the first id of the page behind it."""
+    found = await rows(
         db,
         """SELECT id, name, kind, subject, created_at, updated_at FROM template
-           WHERE (%(before)s::int IS NULL OR id < %(before)s)
+           WHERE (%(before)s::int IS NULL OR id < %(before)s) AND (%(after)s::int IS NULL OR id > %(after)s)
              AND (%(query)s = '' OR strpos(lower(name), lower(%(query)s)) > 0
                   OR strpos(lower(subject), lower(%(query)s)) > 0)
-           ORDER BY id DESC LIMIT %(limit)s""",
-        {"before": before, "limit": limit, "query": query.strip()},
+           ORDER BY CASE WHEN %(after)s::int IS NULL THEN -id ELSE id END LIMIT %(limit)s""",
+        {"before": before, "after": after, "limit": limit, "query": query.strip()},
     )
+    return found if after is None else found[::-1]
 
 
 async def count_templates(db: Connection) -> int:
@@ -39,7 +45,7 @@ async def get_template(db: Connection, template: int) -> Row:
 
 async def create_template(db: Connection, workspace: int, *, name: str, kind: str, subject: str, source: str) -> int:
     """Save a new template and return its id. Raises Invalid (field and reason, with the line) and Conflict."""
-    values = _checked(name, kind, subject, source)
+    values = await _checked(name, kind, subject, source)
     await _free_name(db, values["name"], 0)
     row = await one(
         db,
@@ -52,7 +58,7 @@ async def create_template(db: Connection, workspace: int, *, name: str, kind: st
 
 async def update_template(db: Connection, template: int, *, name: str, kind: str, subject: str, source: str) -> None:
     """Change a template; launched campaigns keep what they had. Raises as `create_template`, NotFound."""
-    values = _checked(name, kind, subject, source)
+    values = await _checked(name, kind, subject, source)
     await _free_name(db, values["name"], template)
     changed = await db.execute(
         """UPDATE template SET name = %(name)s, kind = %(kind)s, subject = %(subject)s, source = %(source)s,
@@ -75,7 +81,29 @@ async def drafts_using(db: Connection, template: int) -> int:
     return int((await one(db, query, [template]))["n"])
 
 
-def _checked(name: str, kind: str, subject: str, source: str) -> dict[str, str]:
+async def known_fields(db: Connection) -> list[str]:
+    """Names of the fields that the newest contacts have, for whoever writes a template."""
+    found = await rows(
+        db,
+        """SELECT name, count(*) AS n FROM (SELECT fields FROM contact ORDER BY id DESC LIMIT 500) AS newest,
+             jsonb_object_keys(fields) AS name GROUP BY name ORDER BY n DESC, name LIMIT 30""",
+    )
+    return [row["name"] for row in found]
+
+
+async def sample_contact(db: Connection) -> dict[str, str]:
+    """Whom a preview is for: the newest contact that has fields, else somebody made up."""
+    row = await maybe(
+        db,
+        """SELECT email, fields FROM (SELECT id, email, fields FROM contact ORDER BY id DESC LIMIT 100) AS newest
+           ORDER BY fields = '{}', id DESC LIMIT 1""",
+    )
+    if row is None:
+        return {"email": "theresa@post.example", "first_name": "Theresa", "last_name": "Aumüller", "city": "Regensburg"}
+    return {**{str(key): str(value) for key, value in row["fields"].items()}, "email": row["email"]}
+
+
+async def _checked(name: str, kind: str, subject: str, source: str) -> dict[str, str]:
     """The values as they are stored, or Invalid."""
     name, subject = " ".join(name.split()), " ".join(subject.split())
     if not name:
@@ -91,7 +119,8 @@ def _checked(name: str, kind: str, subject: str, source: str) -> dict[str, str]:
     if not source.strip():
         raise Invalid("source", "The mail is empty. Write something first.")
     try:
-        compile_mail("html" if kind == "html" else "markdown", subject, source)
+        # A long source takes a second; others are served meanwhile.
+        await asyncio.to_thread(compile_mail, "html" if kind == "html" else "markdown", subject, source)
     except TemplateError as fault:
         raise Invalid(fault.field, str(fault)) from fault
     return {"name": name, "kind": kind, "subject": subject, "source": source.replace("\r\n", "\n")}
