@@ -1,0 +1,99 @@
+"""Campaigns for fault tests: launched by the service, counted by the receivers."""
+
+import os
+import signal
+import time
+
+import psycopg
+
+from thurn.campaigns import service
+from thurn.db.connect import connect, conninfo
+from thurn.mailhost.service import add_domain
+from thurn.settings import Settings
+from thurn.simulate import client
+from thurn.stack.control import status
+
+HTML = '<p>Hello {{ contact.first_name }}</p><p><a href="{{ unsubscribe_url }}">Leave</a></p>'
+
+
+async def launch(settings: Settings, recipients: int) -> tuple[int, list[str]]:
+    """Launch a campaign to `recipients` addresses that simply take mail; returns its id and the addresses."""
+    async with await connect(settings, "system", autocommit=True) as db, db.transaction():
+        if not await (await db.execute("SELECT 1 FROM domain WHERE name = 'house.example'")).fetchone():
+            await add_domain(db, 1, name="house.example", settings=settings)
+            await db.execute("UPDATE domain SET verified_at = now()")
+        row = await (
+            await db.execute(
+                "INSERT INTO template (workspace_id, name, kind, subject, source)"
+                " VALUES (1, 'T' || clock_timestamp(), 'html', 'Hi', %s) RETURNING id",
+                [HTML],
+            )
+        ).fetchone()
+        template = (row or {})["id"]
+        row = await (
+            await db.execute(
+                """WITH l AS (INSERT INTO list (workspace_id, name) VALUES (1, 'L' || %(t)s) RETURNING id),
+                        c AS (INSERT INTO contact (workspace_id, email)
+                              SELECT 1, 'plain.' || i || '.' || %(t)s || '@gmail.example'
+                              FROM generate_series(1, %(n)s) i RETURNING id),
+                        m AS (INSERT INTO list_member (list_id, contact_id, workspace_id)
+                              SELECT l.id, c.id, 1 FROM l, c)
+                   SELECT id FROM l""",
+                {"t": str(template), "n": recipients},
+            )
+        ).fetchone()
+        campaign = await service.create(
+            db,
+            1,
+            name="Fault",
+            from_name="House",
+            from_address="post@house.example",
+            template_id=template,
+            list_ids=[(row or {})["id"]],
+        )
+    async with await connect(settings, "system") as db:
+        await service.launch(db, 1, campaign, settings)
+    return campaign, [f"plain.{i}.{template}@gmail.example" for i in range(1, recipients + 1)]
+
+
+def accepted(settings: Settings) -> int:
+    """How many messages the receivers have taken so far, of all campaigns."""
+    return int(client.status(settings)["accepted"])
+
+
+def wait_until_accepted(settings: Settings, count: int, patience: float = 60) -> None:
+    """Wait until the receivers have taken `count` messages."""
+    end = time.monotonic() + patience
+    while accepted(settings) < count:
+        assert time.monotonic() < end, f"only {accepted(settings)} of {count} messages after {patience} s"
+        time.sleep(0.05)
+
+
+def kill(settings: Settings, role: str) -> None:
+    """kill -9 of the role's main process: PostgreSQL's postmaster, Postfix's master, our process itself."""
+    pid = status(settings)[role].process.pid
+    assert pid, f"{role} does not run"
+    os.kill(pid, signal.SIGKILL)
+
+
+def tallies(settings: Settings, campaign: int) -> dict[str, int]:
+    """What the ledger says; empty while the database is away."""
+    try:
+        with psycopg.connect(conninfo(settings, "system")) as db:
+            rows = db.execute(
+                "SELECT measure, sum(n)::int FROM campaign_tally WHERE campaign_id = %s GROUP BY 1", [campaign]
+            )
+            return dict(rows.fetchall())
+    except psycopg.OperationalError:
+        return {}
+
+
+def wait_until_settled(settings: Settings, campaign: int, recipients: int, patience: float = 120) -> dict[str, int]:
+    """Wait until the ledger says that everybody's mail was delivered; returns the tallies."""
+    end = time.monotonic() + patience
+    while True:
+        found = tallies(settings, campaign)
+        if found.get("delivered", 0) >= recipients:
+            return found
+        assert time.monotonic() < end, f"after {patience} s the ledger says {found}"
+        time.sleep(0.25)
