@@ -61,6 +61,9 @@ _ADDRESS = re.compile(r"""[^\s<>()\[\]"',;:]{1,256}@[^\s<>()\[\]"',;:]{1,256}"""
 _IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]*\d)")
 _CODE = re.compile(r"(?<![\w.\-/#])([245][0-5]\d)(?=[ \-,;:]|$)")
 _ENHANCED = re.compile(r"(?<![\w.])([245])\.(\d{1,3})\.(\d{1,3})(?!\.?\d|[\w-])")
+# Which command a reply answers, as Postfix, Exim and sendmail quote it.
+_TO_SENDER = re.compile(r"in reply to mail from command|after mail from|>>> mail from")
+_TO_DATA = re.compile(r"in reply to (end of )?data command|after (end of )?data|>>> (data|bdat)")
 _QUEUE_ID = re.compile(r"\b(?=\w*\d)(?=\w*[a-z])\w{14,}\b")
 
 
@@ -142,7 +145,9 @@ def normalise(reply: str) -> str:
 def classify(reply: str) -> Verdict:
     """Read a reply: an SMTP reply with or without its codes, a diagnostic of a bounce, or Postfix's own words.
 
-    An enhanced code of class 4, or a reply code 4xx, makes it temporary, and nothing temporary is hard.
+    An enhanced code of class 4, or a reply code 4xx, makes it temporary, and nothing temporary is hard. Nor is what was
+    said to DATA: a server that took the recipient and then calls it unknown is filtering. What was said to MAIL FROM is
+    about the sender. Both are known if the text says so, as in Postfix's `(in reply to MAIL FROM command)`.
     """
     return _classify(normalise(reply))
 
@@ -152,12 +157,17 @@ def _classify(text: str) -> Verdict:
     code, enhanced = codes(text)
     temporary = (code or enhanced).startswith("4")
     category, decided = _decide(text, code, enhanced)
+    to_data = category in DEAD and bool(_TO_DATA.search(text))
+    if (category in DEAD and _TO_SENDER.search(text)) or (to_data and category == "host-unknown"):
+        category, decided = "policy-block", f"{decided}, about the sender"
     fault, if_temporary, if_permanent = CATEGORIES[category]
+    hard = category in DEAD and not temporary and not to_data
+    action = if_temporary if temporary or (category in DEAD and not hard) else if_permanent
     return Verdict(
         category=category,
-        hard=category in DEAD and not temporary,
+        hard=hard,
         fault=fault,
-        action=if_temporary if temporary else if_permanent,
+        action=action,
         rule=decided,
     )
 
