@@ -101,7 +101,9 @@ def _messages(controls: Controls, recipient: str) -> list[dict[str, Any]]:
 
 
 def _truth(controls: Controls, query: dict[str, str], body: Any) -> dict[str, Any]:
-    expected = (body or {}).get("expected")
+    expected = (body or {}).get("expected") if isinstance(body, dict | None) else body
+    if expected is not None and not (isinstance(expected, list) and all(isinstance(a, str) for a in expected)):
+        raise BadRequest('The body is to be {"expected": [addresses]}.')
     sample = query.get("sample", "")
     truth = count_truth(
         controls.store,

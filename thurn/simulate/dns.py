@@ -67,11 +67,11 @@ def answer(zones: Zones, query: bytes, *, udp: bool) -> bytes | None:
         if extra.rtype == QTYPE.OPT:  # EDNS (RFC 6891): its class field is the size the client takes
             limit = max(_PLAIN_UDP, min(_LARGEST_UDP, extra.rclass))
             reply.add_ar(dnslib.EDNS0(udp_len=_LARGEST_UDP))
-    packed: bytes = reply.pack()
+    packed = bytes(reply.pack())
     if udp and len(packed) > limit:
         short = DNSRecord(reply.header, q=question)
         short.header.tc = 1
-        packed = short.pack()
+        packed = bytes(short.pack())
     return packed
 
 

@@ -43,6 +43,17 @@ def only_loopback(url: str) -> None:
         raise NotLoopback(f"{url} is not on this machine")
 
 
+def _inside(urls: tuple[str, ...]) -> tuple[str, ...]:
+    inside = []
+    for url in urls:
+        try:
+            only_loopback(url)
+        except NotLoopback:
+            continue
+        inside.append(url)
+    return tuple(inside)
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A request that was made for a recipient."""
@@ -92,10 +103,11 @@ class Browser:
 
 
 class Reader:
-    """Takes the steps of a recipient's mail program for one mail."""
+    """Takes the steps of a recipient's mail program for one mail, as if nothing but this machine's URLs stood in it."""
 
     def __init__(self, browser: Browser, links: Links, number: int) -> None:
         self._browser = browser
+        self._images, self._content = _inside(links.images), _inside(links.links)
         self._links = links
         self._browser_agent = _BROWSERS[number % len(_BROWSERS)]
         self._mail_agent = _MAIL_PROGRAMS[number % len(_MAIL_PROGRAMS)]
@@ -106,12 +118,12 @@ class Reader:
         ok, status = await self._browser.request(method, url, agent, body)
         return Hit(kind, actor, url, agent, ok, status)
 
-    async def _images(self, actor: str, agent: str) -> list[Hit]:
-        return [await self._hit("open", actor, url, agent) for url in self._links.images]
+    async def _fetch(self, actor: str, agent: str) -> list[Hit]:
+        return [await self._hit("open", actor, url, agent) for url in self._images]
 
     async def _scan(self, agent: str, methods: tuple[str, ...]) -> list[Hit]:
         """Every link of the mail within moments, those that unsubscribe among them."""
-        targets = [("click", url) for url in self._links.links] + [("look", url) for url in self._links.leaving]
+        targets = [("click", url) for url in self._content] + [("look", url) for url in _inside(self._links.leaving)]
 
         async def visit(kind: str, url: str) -> list[Hit]:
             return [await self._hit(kind, "machine", url, agent, method) for method in methods]
@@ -122,32 +134,24 @@ class Reader:
         """Do it; which requests were made. A mail without what it takes (an image, a link) gives none."""
         match what:
             case "open":
-                return await self._images("human", self._mail_agent)
+                return await self._fetch("human", self._mail_agent)
             case "open-proxied":
-                return await self._images("human", _GOOGLE_PROXY)
+                return await self._fetch("human", _GOOGLE_PROXY)
             case "prefetch":
-                return await self._images("machine", _APPLE_PROXY)
+                return await self._fetch("machine", _APPLE_PROXY)
             case "scan":
-                return await self._scan(_SCANNER, ("HEAD", "GET")) + await self._images("machine", _SCANNER)
+                return await self._scan(_SCANNER, ("HEAD", "GET")) + await self._fetch("machine", _SCANNER)
             case "scan-as-browser":
                 return await self._scan(_BROWSERS[0], ("GET",))
             case "click":
-                if not self._links.links:
+                if not self._content:
                     return []
-                chosen = self._links.links[int(float(detail or 0) * len(self._links.links))]
+                chosen = self._content[int(float(detail or 0) * len(self._content))]
                 return [await self._hit("click", "human", chosen, self._browser_agent)]
             case "unsubscribe":
-                if self._links.one_click is None:
-                    return [
-                        Hit(
-                            "unsubscribe",
-                            "human",
-                            "",
-                            self._browser_agent,
-                            ok=False,
-                            status="no signed one-click header",
-                        )
-                    ]
                 url = self._links.one_click
+                if url is None:
+                    why = "no signed one-click header"
+                    return [Hit("unsubscribe", "human", "", self._browser_agent, ok=False, status=why)]
                 return [await self._hit("unsubscribe", "human", url, self._browser_agent, "POST", _ONE_CLICK)]
         return []
