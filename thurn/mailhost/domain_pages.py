@@ -1,0 +1,151 @@
+"""Pages of domains: the table, adding one, and what DNS holds and should hold."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import PlainTextResponse, RedirectResponse
+
+from thurn.db.connect import Row
+from thurn.mailhost import service
+from thurn.mailhost.check import check_domain
+from thurn.mailhost.names import readable
+from thurn.mailhost.records import facts, records, zone_file
+from thurn.mailhost.verdicts import Check
+from thurn.problems import Conflict, Invalid
+from thurn.settings import Settings
+from thurn.web.edge import AppSettings, Db, SignedIn, Viewer
+from thurn.web.render import is_fragment, page
+from thurn.web.words import count
+
+router = APIRouter()
+LIMIT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What a domain's checks come to: a word of the vocabulary, and a sentence with its consequence."""
+
+    word: str
+    level: Literal["ok", "warn", "bad", ""]
+    facts: str
+    so: str
+
+
+def overview(domain: Row, checks: list[Check]) -> Overview:
+    """The verdict on a domain as a whole. `checks` is empty before the first look."""
+    needed = [check for check in checks if check.record.required]
+    broken = sum(check.level == "bad" and bool(check.found) for check in needed)
+    missing = sum(check.level == "bad" and not check.found for check in needed)
+    unknown = sum(check.level == "unknown" for check in needed)
+    if not checks:
+        return Overview(
+            "Unknown", "", "Not checked yet", "Publish these records where the domain’s DNS is kept, then check."
+        )
+    if broken or missing:
+        parts = [f"{broken} broken"] * bool(broken) + [f"{missing} missing"] * bool(missing)
+        so = "Campaigns cannot be sent from here until these records are right."
+        return Overview("Broken" if broken else "Missing", "bad" if broken else "warn", ", ".join(parts), so)
+    if unknown:
+        so = "DNS did not answer. Nothing changes until it does; Thurn asks again by itself."
+        return Overview("Unknown", "warn", f"{count(unknown, 'record', 'records')} cannot be told", so)
+    return Overview("Correct", "ok", "Everything campaigns need is in place", "Campaigns can be sent from here.")
+
+
+@router.get("")
+async def domains(
+    request: Request, viewer: SignedIn, db: Db, after: Annotated[str, Query(max_length=255)] = ""
+) -> Response:
+    """The table, by name."""
+    found = await service.domain_page(db, after=after if after.isprintable() else "", limit=LIMIT + 1)
+    rows = [{**row, "readable": readable(row["name"]), "overview": overview(row, _kept(row))} for row in found[:LIMIT]]
+    return page(
+        request,
+        viewer,
+        "mailhost/domains.html",
+        domains=rows,
+        first=f"/w/{viewer.workspace_slug}/domains" if after else "",
+        older=str(request.url.replace(scheme="", netloc="", query=f"after={rows[-1]['name']}"))
+        if found[LIMIT:]
+        else "",
+    )
+
+
+@router.get("/new")
+async def new(request: Request, viewer: SignedIn) -> Response:
+    """The form for a new domain."""
+    return page(request, viewer, "mailhost/domain_new.html", name="", error="")
+
+
+@router.post("/new")
+async def add(
+    request: Request, viewer: SignedIn, db: Db, settings: AppSettings, name: Annotated[str, Form()] = ""
+) -> Response:
+    """Add a domain and go to its records, or say what is wrong."""
+    try:
+        domain_id = await service.add_domain(db, viewer.workspace_id, name=name, settings=settings)
+    except (Invalid, Conflict) as refused:
+        status = 409 if isinstance(refused, Conflict) else 422
+        return page(request, viewer, "mailhost/domain_new.html", status, name=name, error=str(refused))
+    row = await service.get_domain_by_id(db, domain_id)
+    # Not looked up yet: a "not there" would be remembered by resolvers when the records have just been published.
+    return RedirectResponse(f"/w/{viewer.workspace_slug}/domains/{row['name']}", 303)
+
+
+@router.get("/{name}")
+async def domain(request: Request, viewer: SignedIn, db: Db, settings: AppSettings, name: str) -> Response:
+    """One domain: every record, now against expected, with the fix."""
+    return _domain(request, viewer, await service.get_domain(db, name), settings)
+
+
+@router.post("/{name}/check")
+async def check_now(request: Request, viewer: SignedIn, db: Db, settings: AppSettings, name: str) -> Response:
+    """Look at DNS now; to htmx the verdicts, to a plain form the page again."""
+    row = await service.get_domain(db, name)
+    await check_domain(db, row["id"], settings)
+    if not is_fragment(request):
+        return RedirectResponse(f"/w/{viewer.workspace_slug}/domains/{row['name']}", 303)
+    return _domain(request, viewer, await service.get_domain(db, name), settings)
+
+
+@router.get("/{name}/zone")
+async def zone(viewer: SignedIn, db: Db, settings: AppSettings, name: str) -> Response:
+    """The records as a zone file to import."""
+    of = facts(await service.get_domain(db, name), settings)
+    headers = {"Content-Disposition": f'attachment; filename="{of.name}.zone"'}  # an A-label: nothing to escape
+    return PlainTextResponse(zone_file(of, records(of)), headers=headers)
+
+
+@router.post("/{name}/delete")
+async def remove(request: Request, viewer: SignedIn, db: Db, settings: AppSettings, name: str) -> Response:
+    """Remove a domain; 409 while a campaign is being sent from it."""
+    row = await service.get_domain(db, name)
+    try:
+        await service.remove_domain(db, row["name"])
+    except Conflict as refused:
+        return _domain(request, viewer, row, settings, refused=str(refused))
+    return RedirectResponse(f"/w/{viewer.workspace_slug}/domains", 303)
+
+
+def _domain(request: Request, viewer: Viewer, row: Row, settings: Settings, refused: str = "") -> Response:
+    of = facts(row, settings)
+    checks = _kept(row)
+    context: dict[str, Any] = {
+        "domain": row,
+        "readable": readable(row["name"]),
+        "overview": overview(row, checks),
+        "wanted": [] if checks else records(of),
+        "broken": [c for c in checks if c.level == "bad" and c.found],
+        "todo": [c for c in checks if c.level == "bad" and not c.found],
+        "advice": [c for c in checks if c.level == "warn"],
+        "unknown": [c for c in checks if c.level == "unknown"],
+        "good": [c for c in checks if c.level == "ok"],
+        "needed": sum(record.required for record in records(of)),
+        "refused": refused,
+        "short": lambda name: name.removesuffix(of.name).rstrip(".") or "@",
+    }
+    return page(request, viewer, "mailhost/domain.html", 409 if refused else 200, block="dns", **context)
+
+
+def _kept(row: Row) -> list[Check]:
+    return [Check.from_json(stored) for stored in row["checks"]]

@@ -1,0 +1,264 @@
+"""Pages of mailboxes: the table, a new one, and one with everything about it."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from thurn.db.connect import Connection
+from thurn.mailhost import mailboxes, service
+from thurn.mailhost.names import readable
+from thurn.problems import Conflict, Invalid, Problem
+from thurn.settings import Settings
+from thurn.web.edge import AppSettings, Db, SignedIn, Viewer
+from thurn.web.render import page
+
+router = APIRouter()
+LIMIT = 25
+_Address = Annotated[str | None, Query(max_length=400)]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One way for a mail program to reach a mailbox."""
+
+    what: str
+    host: str
+    port: int
+    protection: str
+
+
+def access(settings: Settings) -> list[Access]:
+    """What a person types into a mail program, best first."""
+    host, port = settings.hostname, settings.port
+    return [
+        Access("Incoming (IMAP)", host, port["imaps"], "TLS"),
+        Access("Outgoing (SMTP)", host, port["submissions"], "TLS"),
+        Access("Outgoing, other way", host, port["submission"], "STARTTLS"),
+        Access("Incoming (POP3)", host, port["pop3s"], "TLS"),
+        Access("Filters (ManageSieve)", host, port["managesieve"], "STARTTLS"),
+    ]
+
+
+@router.get("")
+async def table(
+    request: Request,
+    viewer: SignedIn,
+    db: Db,
+    before: _Address = None,
+    after: _Address = None,
+    q: Annotated[str, Query(max_length=200)] = "",
+) -> Response:
+    """The table, by address; with a search, what address or name holds."""
+    before, after, q = _printable(before), _printable(after), _printable(q) or ""
+    found = await mailboxes.mailbox_page(db, after=after, before=before, query=q, limit=LIMIT + 1)
+    back = before is not None and after is None
+    shown = found[-LIMIT:] if back else found[:LIMIT]
+    more = len(found) > LIMIT
+    has_newer, has_older = (more, True) if back else (after is not None, more)
+    here = request.url.replace(scheme="", netloc="").replace_query_params(**({"q": q} if q else {}))
+    return page(
+        request,
+        viewer,
+        "mailhost/mailboxes.html",
+        block="rows",
+        mailboxes=shown,
+        total=await mailboxes.count_mailboxes(db),
+        domains=bool(await service.domain_page(db, limit=1)),
+        q=q,
+        newer=str(here.include_query_params(before=shown[0]["address"])) if has_newer and shown else "",
+        older=str(here.include_query_params(after=shown[-1]["address"])) if has_older and shown else "",
+    )
+
+
+@router.get("/new")
+async def new(
+    request: Request, viewer: SignedIn, db: Db, domain: Annotated[str, Query(max_length=255)] = ""
+) -> Response:
+    """The form for a new mailbox."""
+    return await _form(request, viewer, db, {"local": "", "domain": domain, "name": ""})
+
+
+@router.post("/new")
+async def add(
+    request: Request,
+    viewer: SignedIn,
+    db: Db,
+    settings: AppSettings,
+    local: Annotated[str, Form()] = "",
+    domain: Annotated[str, Form()] = "",
+    name: Annotated[str, Form()] = "",
+    password: Annotated[str, Form()] = "",
+) -> Response:
+    """Make a mailbox and show its password once, or say what is wrong."""
+    values = {"local": local, "domain": domain, "name": name}
+    address = local.strip() if local.strip().lower().endswith(f"@{domain}") else f"{local.strip()}@{domain}"
+    try:
+        secret = await service.add_mailbox(
+            db, viewer.workspace_id, address=address, password=password or None, name=name
+        )
+    except (Invalid, Conflict) as refused:
+        return await _form(request, viewer, db, values, refused)
+    return await _ready(request, viewer, db, settings, mailboxes.stored(address), "" if password else secret, new=True)
+
+
+@router.get("/{address}")
+async def one(
+    request: Request, viewer: SignedIn, db: Db, settings: AppSettings, address: str, saved: bool = False
+) -> Response:
+    """One mailbox."""
+    return await _mailbox(request, viewer, db, settings, address, saved=saved)
+
+
+@router.post("/{address}")
+async def update(
+    request: Request,
+    viewer: SignedIn,
+    db: Db,
+    settings: AppSettings,
+    address: str,
+    name: Annotated[str, Form()] = "",
+    quota: Annotated[str, Form()] = "",
+) -> Response:
+    """Change name and size."""
+    try:
+        await mailboxes.update_mailbox(db, address, name=name, quota_bytes=_gigabytes(quota))
+    except Invalid as refused:
+        given = {"name": name, "quota": quota}
+        return await _mailbox(request, viewer, db, settings, address, refused=refused, given=given)
+    return _back(viewer, address)
+
+
+@router.post("/{address}/password")
+async def password(
+    request: Request, viewer: SignedIn, db: Db, settings: AppSettings, address: str
+) -> Response:  # fmt: skip
+    """A new password, shown once."""
+    secret = await mailboxes.set_password(db, address)
+    return await _ready(request, viewer, db, settings, address, secret, new=False)
+
+
+@router.post("/{address}/disable")
+async def disable(viewer: SignedIn, db: Db, address: str) -> Response:
+    """Nobody signs in, new mail is refused; what is there stays."""
+    await mailboxes.set_enabled(db, address, enabled=False)
+    return _back(viewer, address)
+
+
+@router.post("/{address}/enable")
+async def enable(viewer: SignedIn, db: Db, address: str) -> Response:
+    """Undo `disable`."""
+    await mailboxes.set_enabled(db, address, enabled=True)
+    return _back(viewer, address)
+
+
+@router.post("/{address}/delete")
+async def delete(viewer: SignedIn, db: Db, address: str) -> Response:
+    """Close it for good."""
+    await mailboxes.remove_mailbox(db, address)
+    return RedirectResponse(f"/w/{viewer.workspace_slug}/mailboxes", 303)
+
+
+@router.post("/{address}/aliases")
+async def alias(
+    request: Request,
+    viewer: SignedIn,
+    db: Db,
+    settings: AppSettings,
+    address: str,
+    alias: Annotated[str, Form()] = "",
+) -> Response:
+    """Let mail for another address arrive here too."""
+    row = await mailboxes.get_mailbox(db, address)
+    full = alias if "@" in alias else f"{alias.strip()}@{row['domain']}"
+    try:
+        await mailboxes.add_alias(db, viewer.workspace_id, address=full, target=row["address"])
+    except (Invalid, Conflict) as refused:
+        problem = Invalid("alias", str(refused))
+        return await _mailbox(request, viewer, db, settings, address, refused=problem, given={"alias": alias})
+    return _back(viewer, address)
+
+
+@router.post("/{address}/aliases/remove")
+async def unalias(viewer: SignedIn, db: Db, address: str, alias: Annotated[str, Form()] = "") -> Response:
+    """Undo `alias`."""
+    await mailboxes.remove_alias(db, address=alias, target=address)
+    return _back(viewer, address)
+
+
+# ---------------------------------------------------------------- what they share
+
+
+def _back(viewer: Viewer, address: str) -> Response:
+    return RedirectResponse(f"/w/{viewer.workspace_slug}/mailboxes/{mailboxes.stored(address)}?saved=1", 303)
+
+
+def _printable(text: str | None) -> str | None:
+    """Without what PostgreSQL could not even be asked about."""
+    return None if text is None else "".join(filter(str.isprintable, text))
+
+
+def _gigabytes(text: str) -> int:
+    try:
+        number = float(text.replace(",", "."))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise Invalid("quota", "Give the size in GB, for example 5.")
+    return int(number * mailboxes.GIB)
+
+
+async def _form(
+    request: Request, viewer: Viewer, db: Connection, values: dict[str, str], refused: Problem | None = None
+) -> Response:
+    """The form for a new mailbox; 422 or 409 with what was typed, but for the password."""
+    names = [row["name"] for row in await service.domain_page(db, limit=1000)]
+    field = "local" if isinstance(refused, Conflict) else getattr(refused, "field", "").replace("address", "local")
+    return page(
+        request,
+        viewer,
+        "mailhost/mailbox_new.html",
+        200 if refused is None else 409 if isinstance(refused, Conflict) else 422,
+        domains=[(name, f"@{readable(name)}") for name in names],
+        values=values,
+        errors={field: str(refused)} if refused else {},
+    )
+
+
+async def _mailbox(
+    request: Request,
+    viewer: Viewer,
+    db: Connection,
+    settings: Settings,
+    address: str,
+    *,
+    saved: bool = False,
+    refused: Invalid | None = None,
+    given: dict[str, str] | None = None,
+) -> Response:
+    row = await mailboxes.get_mailbox(db, address)
+    values = {"name": row["name"], "quota": f"{row['quota_bytes'] / mailboxes.GIB:g}", "alias": "", **(given or {})}
+    return page(
+        request,
+        viewer,
+        "mailhost/mailbox.html",
+        422 if refused else 200,
+        mailbox=row,
+        values=values,
+        errors={refused.field: refused.message} if refused else {},
+        access=access(settings),
+        saved=saved,
+    )
+
+
+async def _ready(
+    request: Request, viewer: Viewer, db: Connection, settings: Settings, address: str, secret: str, *, new: bool
+) -> Response:
+    """The password, this one time, and what else a mail program asks for."""
+    row = await mailboxes.get_mailbox(db, address)
+    return page(
+        request, viewer, "mailhost/mailbox_ready.html", 201 if new else 200,
+        mailbox=row, password=secret, new=new, access=access(settings),
+    )  # fmt: skip
