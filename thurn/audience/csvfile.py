@@ -120,7 +120,7 @@ class CsvFile:
         """Bytes of the file read so far, about."""
         return min(self._raw.tell(), self.size)
 
-    def _open(self) -> tuple[io.BufferedReader[Any], str]:
+    def _open(self) -> "tuple[io.BufferedReader[Any], str]":
         sample = self._raw.read(_SAMPLE)
         encoding, skip = "utf-8", 0
         if sample.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
