@@ -1,7 +1,72 @@
 """Commands of the group feedback."""
 
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
+
+from thurn.cli.common import Json, fail
+
+_WORDS = {
+    "bounce": "A bounce: the mail was not delivered.",
+    "delayed": "A notice of delay: the other server keeps trying. Thurn changes nothing.",
+    "delivered": "A notice of success. Thurn changes nothing.",
+    "complaint": "A complaint: the recipient called the mail unwanted.",
+    "auto-reply": "An automatic reply. Thurn changes nothing.",
+    "other": "Neither a bounce nor a complaint. Thurn changes nothing.",
+}
+_ACTIONS = {
+    "suppress": "this address gets no more mail",
+    "retry": "the address stays; the next mail is tried as usual",
+    "slow": "the address stays; Thurn sends less to this provider",
+    "stop": "the address stays; the sender has to change something first",
+    "": "nothing",
+}
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
+    group = typer.Typer(no_args_is_help=True, help="What comes back: bounces, complaints, replies.")
+    group.command("explain")(explain)
+    app.add_typer(group, name="feedback")
+
+
+def explain(
+    source: Annotated[
+        str, typer.Argument(metavar="FILE|DIR|-", help="A mail, a folder of mails, or - for standard input.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Say what a mail that came back means, or a line that a mail server said. Needs no running Thurn."""
+    for explained in _explain(source):
+        print(json.dumps(explained, ensure_ascii=False) if as_json else _in_words(explained))
+
+
+def _explain(source: str) -> Iterator[dict[str, Any]]:
+    from thurn.feedback.explain import explain as read  # the other commands start faster without it
+    from thurn.feedback.explain import explain_file
+    from thurn.feedback.mime import LONGEST
+
+    if source == "-":
+        yield read(sys.stdin.buffer.read(LONGEST), "-")
+        return
+    path = Path(source)
+    try:
+        files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
+        for file in files:
+            yield explain_file(file)
+    except OSError as error:
+        fail(f"{error.filename or source} cannot be read: {error.strerror}.")
+
+
+def _in_words(explained: dict[str, Any]) -> str:
+    lines = [f"{explained['file']}: {_WORDS[explained['kind']]}"] if "kind" in explained else []
+    for said in explained.get("recipients", [explained]):
+        who = f"  {said['address']}: " if said.get("address") else "  "
+        lines.append(f"{who}{said['category']}, {'hard' if said['hard'] else 'soft'}: {_ACTIONS[said['action']]}.")
+        if said["diagnostic"]:
+            lines.append(f"    {said['diagnostic'][:200]}")
+    return "\n".join(lines)

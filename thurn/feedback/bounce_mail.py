@@ -53,6 +53,7 @@ class Incoming:
     feedback_type: str = ""  # RFC 5965: abuse, fraud, opt-out, not-spam, auth-failure …
     original: Fields = NOTHING  # header of the mail that is reported on, as far as it came back
     subject: str = ""
+    senders: tuple[str, ...] = ()  # what the report and the original call the envelope sender
 
     @property
     def message_id(self) -> str:
@@ -73,7 +74,8 @@ def read(raw: bytes) -> Incoming:
         or _words_only(raw, fields, subject, found)
         or Incoming("other")
     )
-    return replace(incoming, original=original, subject=subject)
+    senders = [_address(original.get("return-path")), *incoming.senders]
+    return replace(incoming, original=original, subject=subject, senders=tuple(a for a in senders if a))
 
 
 def _without_mbox_line(raw: bytes) -> bytes:
@@ -112,7 +114,8 @@ def _complaint(found: list[Part]) -> Incoming | None:
             named = report.all("original-rcpt-to") or report.all("removal-recipient")
             recipients = [Recipient(_address(value), "failed", "", "", "") for value in named[:RECIPIENTS]]
             feedback = report.get("feedback-type").lower() or "abuse"
-            return Incoming("complaint", tuple(recipients), feedback_type=feedback)
+            sender = _address(report.get("original-mail-from"))
+            return Incoming("complaint", tuple(recipients), feedback_type=feedback, senders=(sender,))
     fields = found[0].fields if found else Fields()
     if "feedback-report" in fields.get("content-type").lower() or "x-hmxmroriginalrecipient" in fields:
         return Incoming("complaint", feedback_type="abuse")

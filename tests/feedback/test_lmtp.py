@@ -1,0 +1,196 @@
+"""Bounces and complaints over LMTP, as Postfix hands them over, into a real database."""
+
+import asyncio
+import smtplib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.feedback.test_bounce_mail import DELAYED, FAILED, dsn
+from thurn.db.connect import Connection, make_pool
+from thurn.delivery.fold import fold
+from thurn.feedback.incoming import Tokens
+from thurn.feedback.lmtp import serve_lmtp
+from thurn.settings import Settings
+
+
+@pytest.fixture
+async def delivery(system: Connection) -> int:
+    """A delivery of campaign 1 to ann@example.org that was delivered."""
+    await system.execute(
+        "INSERT INTO campaign (workspace_id, name, from_address, state) VALUES (1, 'May', 'a@b.example', 'sent')"
+    )
+    await system.execute("INSERT INTO contact (workspace_id, email) VALUES (1, 'ann@example.org')")
+    row = await (
+        await system.execute(
+            """INSERT INTO delivery (campaign_id, workspace_id, contact_id, recipient, provider, state, handed_over_at,
+                                     settled_at)
+               VALUES (1, 1, 1, 'ann@example.org', 'other', 'delivered', now(), now()) RETURNING id"""
+        )
+    ).fetchone()
+    assert row is not None
+    number: int = row["id"]
+    return number
+
+
+@pytest.fixture
+async def server(clean: Settings) -> AsyncIterator[asyncio.Server]:
+    async with make_pool(clean, "system", size=2) as pool:
+        server = await serve_lmtp(clean, pool)
+        yield server
+        server.close()
+
+
+async def deliver(settings: Settings, to: str | list[str], mail: bytes) -> dict[str, tuple[int, bytes]] | None:
+    """Hand a mail over; None if all recipients were taken, else the refusals."""
+
+    def hand_over() -> dict[str, tuple[int, bytes]] | None:
+        recipients = [to] if isinstance(to, str) else to
+        with smtplib.LMTP("127.0.0.1", settings.port["feedback"]) as client:
+            client.ehlo_or_helo_if_needed()
+            client.mail("")
+            for recipient in recipients:
+                assert client.rcpt(recipient)[0] == 250
+            client.putcmd("data")
+            assert client.getreply()[0] == 354
+            client.send(mail + b"\r\n.\r\n")
+            replies = [client.getreply() for _ in recipients]
+            return {r: reply for r, reply in zip(recipients, replies, strict=True) if reply[0] != 250} or None
+
+    return await asyncio.to_thread(hand_over)
+
+
+def verp(settings: Settings, delivery: int) -> str:
+    return Tokens.of(settings).verp.local_part("e1", "other", 1, delivery) + "@bounce.b.example"
+
+
+async def reports(db: Connection) -> list[dict[str, Any]]:
+    return await (await db.execute("SELECT kind, matched, delivery_id FROM incoming_report ORDER BY id")).fetchall()
+
+
+async def outcomes(db: Connection) -> list[dict[str, Any]]:
+    return await (
+        await db.execute("SELECT delivery_id, kind, category, hard, source FROM outcome ORDER BY id")
+    ).fetchall()
+
+
+async def test_a_bounce_to_a_signed_address_bounces_and_suppresses(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int
+) -> None:
+    assert await deliver(clean, verp(clean, delivery), dsn(FAILED)) is None
+    assert await outcomes(system) == [
+        {"delivery_id": delivery, "kind": "bounced", "category": "unknown-address", "hard": True, "source": "mail"}
+    ]
+    assert await reports(system) == [{"kind": "bounce", "matched": True, "delivery_id": delivery}]
+    await fold(system)
+    row = await (await system.execute("SELECT address, reason FROM suppression")).fetchone()
+    assert row == {"address": "ann@example.org", "reason": "bounce"}
+
+
+@pytest.mark.parametrize("address", ["b.e1.other.aaaaaaaaaaaaaaaa@bounce.b.example", "b.x@y.example", "b.@y.example"])
+async def test_a_forged_bounce_is_recorded_and_suppresses_nobody(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int, address: str
+) -> None:
+    assert await deliver(clean, address, dsn(FAILED)) is None
+    assert await outcomes(system) == []
+    assert await reports(system) == [{"kind": "bounce", "matched": False, "delivery_id": None}]
+
+
+async def test_a_token_of_a_delivery_that_is_gone_matches_nothing(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int
+) -> None:
+    assert await deliver(clean, verp(clean, delivery + 1), dsn(FAILED)) is None
+    assert (await outcomes(system), [r["matched"] for r in await reports(system)]) == ([], [False])
+
+
+AWAY = b"From: ann@example.org\r\nAuto-Submitted: auto-replied\r\nSubject: away\r\n\r\nuser unknown\r\n"
+
+
+@pytest.mark.parametrize(("mail", "kind"), [(dsn(DELAYED), "delayed"), (AWAY, "auto-reply"), (b"x", "other")])
+async def test_what_is_no_bounce_changes_nothing(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int, mail: bytes, kind: str
+) -> None:
+    assert await deliver(clean, verp(clean, delivery), mail) is None
+    assert await outcomes(system) == []
+    assert await reports(system) == [{"kind": kind, "matched": True, "delivery_id": delivery}]
+
+
+def arf(report: str, original: str) -> bytes:
+    return (
+        "From: fbl@example.org\r\nSubject: report\r\nMIME-Version: 1.0\r\n"
+        "Content-Type: multipart/report; report-type=feedback-report; boundary=x\r\n\r\n--x\r\n\r\nspam\r\n"
+        f"--x\r\nContent-Type: message/feedback-report\r\n\r\n{report}\r\n\r\n"
+        f"--x\r\nContent-Type: text/rfc822-headers\r\n\r\n{original}\r\n\r\n--x--\r\n"
+    ).encode()
+
+
+@pytest.mark.parametrize("where", ["sender", "return-path", "message-id", "list-unsubscribe"])
+async def test_a_complaint_is_matched_by_whatever_token_came_back(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int, where: str
+) -> None:
+    sender = verp(clean, delivery)
+    report, original = "Feedback-Type: abuse\r\nVersion: 1", "Subject: May"
+    match where:
+        case "sender":
+            report += f"\r\nOriginal-Mail-From: <{sender}>"
+        case "return-path":
+            original += f"\r\nReturn-Path: <{sender}>"
+        case "message-id":
+            original += f"\r\nMessage-ID: <{sender.partition('@')[0].rpartition('.')[2]}@b.example>"
+        case _:
+            token = Tokens.of(clean).tracking.make("u", 1, 1, delivery)
+            original += f"\r\nList-Unsubscribe: <https://mail.b.example/u/{token}>"
+    assert await deliver(clean, "fbl@bounce.b.example", arf(report, original)) is None
+    assert [(o["delivery_id"], o["kind"]) for o in await outcomes(system)] == [(delivery, "complained")]
+
+
+@pytest.mark.parametrize("kind", ["not-spam", "auth-failure"])
+async def test_a_report_that_nobody_complained_in_complains_of_nobody(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int, kind: str
+) -> None:
+    report = f"Feedback-Type: {kind}\r\nOriginal-Mail-From: <{verp(clean, delivery)}>"
+    assert await deliver(clean, "fbl@bounce.b.example", arf(report, "Subject: May")) is None
+    assert await outcomes(system) == []
+    assert [r["matched"] for r in await reports(system)] == [True]
+
+
+async def test_a_complaint_without_a_token_is_recorded(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int
+) -> None:
+    assert await deliver(clean, "abuse@bounce.b.example", arf("Feedback-Type: abuse", "To: ann@example.org")) is None
+    assert (await outcomes(system), [r["matched"] for r in await reports(system)]) == ([], [False])
+
+
+async def test_each_recipient_of_a_mail_gets_its_own_answer_and_others_are_swallowed(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int
+) -> None:
+    assert (
+        await deliver(clean, [verp(clean, delivery), "nobody@bounce.b.example", "b.x@y.example"], dsn(FAILED)) is None
+    )
+    assert [r["matched"] for r in await reports(system)] == [True, False]
+
+
+async def test_garbage_and_long_lines_are_taken(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int
+) -> None:
+    mail = b"Subject: \0\xff" + b"x" * 90_000 + b"\r\n\r\n\0"
+    assert await deliver(clean, verp(clean, delivery), mail) is None
+    row = await (await system.execute("SELECT length(raw) AS n FROM incoming_report")).fetchone()
+    assert row == {"n": 64 * 1024}
+
+
+async def test_without_the_database_postfix_is_told_to_keep_the_mail(clean: Settings) -> None:
+    server = await serve_lmtp(clean, _Broken())  # type: ignore[arg-type]  # all that is used of a pool
+    refused = await deliver(clean, "b.x@y.example", dsn(FAILED))
+    server.close()
+    assert refused is not None
+    assert refused["b.x@y.example"][0] == 451
+
+
+class _Broken:
+    """A pool whose database is away."""
+
+    def connection(self, timeout: float | None = None) -> Any:
+        raise psycopg.OperationalError("the database is away")
