@@ -45,6 +45,14 @@ def fact(kind: str, **more: object) -> Fact:
         ([fact("returned", attempt=1)], "queued", {}),
         ([fact("returned", attempt=0)], "leased", {}),
         ([fact("handed_over"), fact("returned", attempt=1)], "handed_over", {"handed_over": 1}),
+        ([fact("handed_over"), fact("lost")], "unknown", {"handed_over": 1, "unknown": 1}),
+        (
+            [fact("handed_over"), fact("lost"), fact("bounced", hard=True)],
+            "bounced",
+            {"handed_over": 1, "bounced_hard": 1},
+        ),
+        ([fact("lost")], "leased", {}),
+        ([fact("delivered"), fact("lost")], "delivered", {"handed_over": 1, "delivered": 1}),
         ([fact("suppressed", attempt=1)], "suppressed", {"suppressed": 1}),
         ([fact("failed", attempt=1)], "failed", {"failed": 1}),
         (
@@ -72,7 +80,17 @@ facts_strategy = st.lists(
     st.builds(
         Fact,
         st.sampled_from(
-            ["handed_over", "delivered", "deferred", "bounced", "complained", "returned", "suppressed", "failed"]
+            [
+                "handed_over",
+                "delivered",
+                "deferred",
+                "bounced",
+                "complained",
+                "returned",
+                "suppressed",
+                "failed",
+                "lost",
+            ]
         ),
         st.just(NOW),
         attempt=st.sampled_from([None, 1, 2]),

@@ -88,12 +88,12 @@ def tallies(settings: Settings, campaign: int) -> dict[str, int]:
         return {}
 
 
-def wait_until_settled(settings: Settings, campaign: int, recipients: int, patience: float = 120) -> dict[str, int]:
-    """Wait until the ledger says that everybody's mail was delivered; returns the tallies."""
+def wait_until_settled(settings: Settings, campaign: int, recipients: int, patience: float = 180) -> dict[str, int]:
+    """Wait until the ledger has an outcome for everybody, `unknown` ones included; returns the tallies."""
     end = time.monotonic() + patience
     while True:
         found = tallies(settings, campaign)
-        if found.get("delivered", 0) >= recipients:
+        if found.get("delivered", 0) + found.get("unknown", 0) >= recipients:
             return found
         assert time.monotonic() < end, f"after {patience} s the ledger says {found}"
         time.sleep(0.25)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from thurn.db.connect import Connection, Row
 
 # A recipient is in one of these at a time; what is left of the recipients waits.
-SETTLED = ("delivered", "bounced_hard", "bounced_soft", "suppressed", "cancelled", "failed")
+SETTLED = ("delivered", "bounced_hard", "bounced_soft", "suppressed", "cancelled", "failed", "unknown")
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,6 @@ async def finish(db: Connection) -> list[int]:
            WHERE c.state = 'sending' AND c.recipients <= (
              SELECT coalesce(sum(t.n), 0) FROM campaign_tally t
              WHERE t.campaign_id = c.id AND t.measure = ANY(%s)) RETURNING c.id""",
-        [["delivered", "bounced_hard", "bounced_soft", "suppressed", "cancelled", "failed"]],
+        [["delivered", "bounced_hard", "bounced_soft", "suppressed", "cancelled", "failed", "unknown"]],
     )
     return [row["id"] for row in await rows.fetchall()]

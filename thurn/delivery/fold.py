@@ -34,7 +34,7 @@ _WRITE = """
 UPDATE delivery d
 SET state = n.state::delivery_state, deferrals = n.deferrals, handed_over_at = n.handed_over_at,
     settled_at = n.settled_at, category = n.category, hard = n.hard, reply = n.reply, complained = n.complained,
-    lease = CASE WHEN n.state = 'leased' THEN d.lease END,
+    lease = CASE WHEN n.state <> 'queued' THEN d.lease END,
     send_at = CASE WHEN n.state = 'queued' THEN now() + make_interval(secs => n.delay) ELSE d.send_at END
 FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bool[],
             %s::text[], %s::bool[], %s::int[])

@@ -3,6 +3,7 @@
     queued -> leased -> handed_over -> delivered | deferred | bounced
                      -> suppressed | failed | queued (returned)
     deferred -> delivered | bounced;   delivered -> bounced (a bounce mail came later)
+    handed_over | deferred -> unknown (its log lines were lost in a crash) -> delivered | bounced
 
 Outcomes may arrive twice (sender and log both see a hand-over) or out of order (the log can be faster than the sender's
 commit), so each rule asks what is known already, and an outcome that adds nothing changes nothing.
@@ -11,7 +12,7 @@ commit), so each rule asks what is known already, and an outcome that adds nothi
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-_ORDER = {"queued": 0, "leased": 1, "handed_over": 2, "deferred": 3, "delivered": 4, "bounced": 5}
+_ORDER = {"queued": 0, "leased": 1, "handed_over": 2, "deferred": 3, "unknown": 4, "delivered": 5, "bounced": 6}
 _BEFORE_HAND_OVER = ("queued", "leased")
 
 
@@ -57,7 +58,7 @@ def gauge(entry: Entry) -> str | None:
     """The measure that counts this entry while it is in its state."""
     if entry.state == "bounced":
         return "bounced_hard" if entry.hard else "bounced_soft"
-    return entry.state if entry.state in ("deferred", "delivered", "suppressed", "failed") else None
+    return entry.state if entry.state in ("deferred", "delivered", "suppressed", "failed", "unknown") else None
 
 
 def advance(entry: Entry, fact: Fact) -> Change | None:
@@ -73,6 +74,10 @@ def advance(entry: Entry, fact: Fact) -> Change | None:
             if entry.state not in _BEFORE_HAND_OVER:
                 return None
             return _moved(entry, replace(entry, state="handed_over", handed_over_at=fact.at))
+        case "lost":
+            if entry.state not in ("handed_over", "deferred"):
+                return None
+            return _moved(entry, replace(entry, state="unknown", settled_at=fact.at))
         case "deferred" | "delivered" | "bounced":
             return _answered(entry, fact)
         case _:

@@ -15,6 +15,7 @@ Kind = Literal[
     "complained",  # the recipient called it spam
     "returned",  # never reached `out`: queued again
     "suppressed",  # left out at the last moment: suppressed or unsubscribed since the snapshot
+    "lost",  # handed over and gone from the queue, but what the provider said was lost in a crash
     "failed",  # could not be made into a mail, or `out` refused it for good
 ]
 

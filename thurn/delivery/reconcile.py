@@ -84,6 +84,36 @@ async def settle(
     return len(wanted) - returned, returned
 
 
+_LOST = """
+SELECT d.campaign_id, d.id, d.attempt FROM delivery d
+WHERE d.campaign_id IN (SELECT id FROM campaign WHERE state IN ('sending', 'paused', 'cancelled'))
+  AND d.state IN ('handed_over', 'deferred') AND d.handed_over_at < %(before)s
+  AND d.lease IN (SELECT id FROM sender_life WHERE node = %(node)s)
+  AND NOT EXISTS (SELECT 1 FROM outcome o WHERE o.campaign_id = d.campaign_id AND o.delivery_id = d.id)
+"""
+
+
+async def declare_lost(db: Connection, settings: Settings, tokens: VerpTokens) -> int:
+    """After `out` has crashed: deliveries that it took, that left its queue, and whose log lines never came.
+
+    A killed master takes lines with it that were written and not yet read by its log service. What the provider said is
+    lost then; the delivery is `unknown`, not resent. Returns how many.
+    """
+    before = datetime.now(UTC)
+    held = await _queue(settings, tokens)
+    await asyncio.sleep(_SETTLE)
+    await _log_read(db, settings)
+    async with db.transaction():
+        rows = await db.execute(_LOST, {"before": before, "node": settings.node})
+        gone = [
+            Outcome(r["campaign_id"], r["id"], "lost", before, source="reconcile")
+            async for r in rows
+            if (r["campaign_id"], r["id"]) not in held
+        ]
+        await append(db, gone)
+    return len(gone)
+
+
 async def _queue(settings: Settings, tokens: VerpTokens) -> set[tuple[int, int]]:
     while True:
         try:

@@ -23,7 +23,7 @@ from thurn.delivery.compose import Composer, Unsendable
 from thurn.delivery.composers import Composers, NotReady
 from thurn.delivery.out_queue import client_ports
 from thurn.delivery.outcomes import Kind, Outcome, append
-from thurn.delivery.reconcile import Unknown, leases_of, settle
+from thurn.delivery.reconcile import Unknown, declare_lost, leases_of, settle
 from thurn.heartbeat import beat
 from thurn.log import configure_logging
 from thurn.mail.smtp import NotConnected, Reply, Session, Unanswered
@@ -39,6 +39,8 @@ BATCH = 100  # deliveries a claim
 BACKLOG = 200  # claimed and not yet written; pause and cancel act on all the others
 _IDLE = 0.3  # seconds between looks for work
 _FLUSH = 0.2  # seconds between commits of outcomes
+_WATCH = 900.0  # seconds after a crash of `out` in which its lost log lines are looked for
+_SWEEP = 30.0  # seconds between those looks
 _STALE = 30.0  # seconds after which a claim that could not be written is given back
 
 
@@ -57,6 +59,7 @@ class Sender:
         self._flush_now = asyncio.Event()
         self._held: set[Unknown] = set()  # claimed by this life, outcome not committed yet
         self._unknown: dict[Unknown, int] = {}  # -> port of the connection that broke
+        self._broke_at = time.monotonic()  # a former life may have ended together with `out`
         self._stopping = asyncio.Event()
         self._broken: BaseException | None = None
 
@@ -164,6 +167,8 @@ class Sender:
         session: Session | None = None
         while not self._stopping.is_set():
             if session is None or not session.open:
+                if session is not None:
+                    self._broke_at = time.monotonic()
                 session = await self._connect()
                 continue
             try:
@@ -248,8 +253,13 @@ class Sender:
 
     async def _reconcile(self, db: Connection) -> None:
         await self._settle_former_lives(db)
+        swept = time.monotonic()
         while True:
             await asyncio.sleep(0.5)
+            if time.monotonic() - swept > _SWEEP and time.monotonic() - self._broke_at < _WATCH:
+                swept = time.monotonic()
+                if lost := await declare_lost(db, self._settings, self._tokens):
+                    log.warning("outcomes lost in a crash of out", deliveries=lost)
             batch = dict(self._unknown)
             if batch:
                 found, returned = await settle(

@@ -100,7 +100,7 @@ def plumbing() -> list[Service]:
     """Services every instance needs, with Postfix's own limits."""
     return [
         Service("cleanup", "unix", "cleanup", private="n", limit="0"),
-        Service("qmgr", "unix", "qmgr", private="n", wakeup="300", limit="1"),
+        Service("qmgr", "unix", "qmgr", private="n", wakeup="30", limit="1"),
         Service("tlsmgr", "unix", "tlsmgr", wakeup="1000?", limit="1"),
         Service("rewrite", "unix", "trivial-rewrite"),
         Service("bounce", "unix", "bounce", limit="0"),

@@ -251,6 +251,7 @@ CREATE TYPE delivery_state AS ENUM (
   'bounced',      -- refused for good, or bounced later
   'suppressed',   -- left out at claim time: suppressed or unsubscribed since the snapshot
   'cancelled',    -- the campaign was cancelled before it was handed over
+  'unknown',      -- handed over and gone from the queue, but the log line with the provider's answer was lost in a crash
   'failed'        -- could not be made into a mail or was refused by our own `out`
 );
 
@@ -267,7 +268,7 @@ CREATE TABLE delivery (
   attempt       smallint NOT NULL DEFAULT 0,
   deferrals     smallint NOT NULL DEFAULT 0,
   send_at       timestamptz NOT NULL DEFAULT now(),
-  lease         bigint,                     -- which sender life holds it: sender_life.id
+  lease         bigint,                     -- which sender life holds it, or handed it over: sender_life.id
   handed_over_at timestamptz,
   settled_at    timestamptz,
   category      text,                       -- of the last reply or bounce, see feedback/classify.py
@@ -302,7 +303,7 @@ CREATE TABLE outcome (
   id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   campaign_id bigint NOT NULL,
   delivery_id bigint NOT NULL,
-  kind        text NOT NULL CHECK (kind IN ('handed_over', 'delivered', 'deferred', 'bounced', 'complained', 'returned', 'suppressed', 'failed')),
+  kind        text NOT NULL CHECK (kind IN ('handed_over', 'delivered', 'deferred', 'bounced', 'complained', 'returned', 'suppressed', 'failed', 'lost')),
   at          timestamptz NOT NULL,
   attempt     smallint,                     -- set by the sender's own outcomes
   queue_id    text,
@@ -377,7 +378,7 @@ CREATE TABLE engagement (
 );
 
 -- Rollup that reports read: people (not hits) per measure. Measures: recipients, handed_over, delivered, deferred (now),
--- deferred_then_delivered, bounced_hard, bounced_soft, suppressed, cancelled, failed, complained; opened_human,
+-- deferred_then_delivered, bounced_hard, bounced_soft, suppressed, cancelled, failed, unknown, complained; opened_human,
 -- opened_machine, clicked_human, clicked_machine, unsubscribed.
 CREATE TABLE campaign_tally (
   workspace_id int NOT NULL,
