@@ -82,6 +82,7 @@ class _Recoded(io.RawIOBase):
                     text = self._decoder.decode(data, final=not data)
                 except UnicodeDecodeError:  # cut off in the middle of a character
                     text = "\ufffd"
+                    self._decoder.reset()
                 self._left = text.encode("utf-8", "surrogatepass")
             else:
                 self._left = data
