@@ -1,4 +1,4 @@
-"""The classifier against the simulated internet's readers: no person is taken for a machine, no machine for a person."""
+"""The classifier against the simulated readers: no person is taken for a machine, no machine for a person."""
 
 import pytest
 
