@@ -1,5 +1,6 @@
 """Checks against a real name server on loopback, which holds what is right, wrong, missing, or does not answer."""
 
+import socket
 from collections.abc import Iterator
 
 import dnslib
@@ -165,8 +166,6 @@ async def test_a_name_server_that_is_not_there_says_nothing(free_port: int) -> N
 @pytest.fixture
 def free_port() -> Iterator[int]:
     """A UDP port that takes queries and never answers."""
-    import socket
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         yield silent.getsockname()[1]

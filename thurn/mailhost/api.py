@@ -1,5 +1,141 @@
-"""JSON API of mailhost."""
+"""JSON API of mailhost: domains and mailboxes."""
 
-from fastapi import APIRouter
+from thurn.mailhost import mailboxes, service
+from thurn.mailhost.check import check_domain
+from thurn.mailhost.records import facts, records
+from thurn.mailhost.schemas import (
+    AliasIn,
+    Checked,
+    CheckOut,
+    DomainIn,
+    DomainOut,
+    Domains,
+    Mailboxes,
+    MailboxFull,
+    MailboxIn,
+    MailboxMade,
+    MailboxOut,
+    MailboxPatch,
+    PasswordIn,
+    PasswordOut,
+    RecordOut,
+    Records,
+)
+from thurn.web.edge import ApiDb, AppSettings, Keyed
+from thurn.web.schemas import Cursor, Limit, Name, api_router, text_of
 
-router = APIRouter(tags=["mailhost"])
+router = api_router("mailhost")
+
+
+@router.get("/domains")
+async def list_domains(db: ApiDb, limit: Limit = 25, cursor: Cursor = None) -> Domains:
+    """Domains by name."""
+    found = await service.domain_page(db, after=text_of(cursor) or "", limit=limit)
+    return Domains(items=[DomainOut(**row) for row in found], next=found[-1]["name"] if len(found) == limit else None)
+
+
+@router.post("/domains", status_code=201)
+async def add_domain(db: ApiDb, key: Keyed, settings: AppSettings, new: DomainIn) -> DomainOut:
+    """Add a domain and make its DKIM keys. Publish its `records`, then `check` it."""
+    number = await service.add_domain(db, key.workspace_id, name=new.name, settings=settings)
+    return DomainOut(**await service.get_domain_by_id(db, number))
+
+
+@router.get("/domains/{name}")
+async def get_domain(db: ApiDb, name: Name) -> DomainOut:
+    """One domain."""
+    return DomainOut(**await service.get_domain(db, name))
+
+
+@router.delete("/domains/{name}", status_code=204)
+async def remove_domain(db: ApiDb, name: Name) -> None:
+    """Remove a domain with its keys, mailboxes and aliases. Mail that is on disk stays there."""
+    await service.remove_domain(db, name)
+
+
+@router.get("/domains/{name}/records")
+async def list_records(db: ApiDb, settings: AppSettings, name: Name) -> Records:
+    """What DNS should say about the domain."""
+    wanted = records(facts(await service.get_domain(db, name), settings))
+    return Records(items=[RecordOut(**record.as_json()) for record in wanted])
+
+
+@router.post("/domains/{name}/check")
+async def check_records(db: ApiDb, settings: AppSettings, name: Name) -> Checked:
+    """Look at DNS now and say what is right, what is not, and how to mend it. Takes some seconds at most."""
+    domain = await service.get_domain(db, name)
+    checks = await check_domain(db, domain["id"], settings)
+    return Checked(
+        domain=DomainOut(**await service.get_domain(db, name)),
+        checks=[CheckOut(**check.as_json()) for check in checks],
+    )
+
+
+@router.get("/mailboxes")
+async def list_mailboxes(db: ApiDb, limit: Limit = 25, cursor: Cursor = None) -> Mailboxes:
+    """Mailboxes by address."""
+    found = await mailboxes.mailbox_page(db, after=text_of(cursor), limit=limit)
+    return Mailboxes(
+        items=[MailboxOut(**row) for row in found], next=found[-1]["address"] if len(found) == limit else None
+    )
+
+
+@router.post("/mailboxes", status_code=201)
+async def add_mailbox(db: ApiDb, key: Keyed, new: MailboxIn) -> MailboxMade:
+    """Make a mailbox in one of your domains."""
+    password = await mailboxes.add_mailbox(
+        db,
+        key.workspace_id,
+        address=new.address,
+        password=new.password,
+        name=new.name,
+        quota_bytes=new.quota_bytes,
+    )
+    row = await mailboxes.get_mailbox(db, new.address)
+    return MailboxMade(**row, password=password if new.password is None else None)
+
+
+@router.get("/mailboxes/{address}")
+async def get_mailbox(db: ApiDb, address: Name) -> MailboxFull:
+    """One mailbox."""
+    return MailboxFull(**await mailboxes.get_mailbox(db, address))
+
+
+@router.patch("/mailboxes/{address}")
+async def update_mailbox(db: ApiDb, address: Name, change: MailboxPatch) -> MailboxFull:
+    """Change its name or size, or disable it: then nobody signs in and new mail is refused."""
+    row = await mailboxes.get_mailbox(db, address)
+    if change.name is not None or change.quota_bytes is not None:
+        name = row["name"] if change.name is None else change.name
+        quota = row["quota_bytes"] if change.quota_bytes is None else change.quota_bytes
+        await mailboxes.update_mailbox(db, address, name=name, quota_bytes=quota)
+    if change.enabled is not None:
+        await mailboxes.set_enabled(db, address, enabled=change.enabled)
+    return MailboxFull(**await mailboxes.get_mailbox(db, address))
+
+
+@router.delete("/mailboxes/{address}", status_code=204)
+async def remove_mailbox(db: ApiDb, address: Name) -> None:
+    """Close a mailbox for good, and the aliases that lead to it. The mail on disk stays."""
+    await mailboxes.remove_mailbox(db, address)
+
+
+@router.post("/mailboxes/{address}/password")
+async def set_mailbox_password(db: ApiDb, address: Name, new: PasswordIn) -> PasswordOut:
+    """Replace the password; a generated one is shown this once."""
+    password = await mailboxes.set_password(db, address, new.password)
+    return PasswordOut(password=password if new.password is None else None)
+
+
+@router.post("/mailboxes/{address}/aliases", status_code=201)
+async def add_alias(db: ApiDb, key: Keyed, address: Name, alias: AliasIn) -> MailboxFull:
+    """Let mail to another address arrive here."""
+    await mailboxes.get_mailbox(db, address)
+    await mailboxes.add_alias(db, key.workspace_id, address=alias.address, target=address)
+    return MailboxFull(**await mailboxes.get_mailbox(db, address))
+
+
+@router.delete("/mailboxes/{address}/aliases/{alias}", status_code=204)
+async def remove_alias(db: ApiDb, address: Name, alias: Name) -> None:
+    """Undo it."""
+    await mailboxes.remove_alias(db, address=alias, target=address)

@@ -16,7 +16,7 @@ from thurn.mailhost.service import get_domain_by_id
 from thurn.mailhost.verdicts import Answers, Check, judge
 from thurn.settings import Settings
 
-_PATIENCE = 5.0  # seconds for one look-up with all its retries
+PATIENCE = 5.0  # seconds for one look-up with all its retries
 
 
 def make_resolver(nameservers: list[tuple[str, int]]) -> dns.asyncresolver.Resolver:
@@ -24,7 +24,7 @@ def make_resolver(nameservers: list[tuple[str, int]]) -> dns.asyncresolver.Resol
     resolver = dns.asyncresolver.Resolver(configure=not nameservers)
     if nameservers:
         resolver.nameservers = [dns.nameserver.Do53Nameserver(host.strip("[]"), port) for host, port in nameservers]
-    resolver.timeout, resolver.lifetime = 2.0, _PATIENCE
+    resolver.timeout, resolver.lifetime = 2.0, PATIENCE
     return resolver
 
 

@@ -12,7 +12,7 @@ from thurn.settings import Settings
 
 Kind = Literal["mx", "spf", "dkim", "dmarc", "bounce-mx", "bounce-spf", "address", "ptr"]
 TTL = 3600
-_STRING = 255  # octets in one string of a TXT record (RFC 1035, 3.3)
+LONGEST_STRING = 255  # octets in one string of a TXT record (RFC 1035, 3.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def server_records(hostname: str, addresses: tuple[str, ...]) -> list[Record]:
 
 def text_strings(value: str) -> str:
     """A TXT value as zone files and some panels want it: quoted, in strings of at most 255 octets."""
-    escaped = [value[i : i + _STRING] for i in range(0, len(value), _STRING)] or [""]
+    escaped = [value[i : i + LONGEST_STRING] for i in range(0, len(value), LONGEST_STRING)] or [""]
     return " ".join('"' + part.replace("\\", "\\\\").replace('"', '\\"') + '"' for part in escaped)
 
 

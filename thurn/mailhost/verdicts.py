@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from thurn.mailhost import spf
-from thurn.mailhost.records import Record, text_strings
+from thurn.mailhost.records import LONGEST_STRING, Record, text_strings
 
 Level = Literal["ok", "warn", "bad", "unknown"]
 Status = Literal["found", "nothing", "no-name", "failed", "timeout"]
@@ -47,6 +47,12 @@ class Check:
             return "Missing"
         return "Broken" if self.record.required else "Optional"
 
+    @property
+    def quoted(self) -> str:
+        """A long TXT value in quoted parts, for panels that cut it off otherwise; empty where that cannot happen."""
+        long = self.record.type == "TXT" and self.publish and len(self.publish[0]) > LONGEST_STRING
+        return text_strings(self.publish[0]) if long else ""
+
     def as_json(self) -> dict[str, Any]:
         """Flat, for the database and for programs."""
         return {
@@ -78,7 +84,7 @@ def judge(record: Record, answers: Answers) -> Check:
 
 def _unknown(record: Record, status: Status) -> Check:
     what = "The name servers did not answer in time" if status == "timeout" else "The name servers reported a failure"
-    return Check(record, "unknown", f"{record.purpose} cannot be told. {what}.", fix="Thurn asks again in ten minutes.")
+    return Check(record, "unknown", f"{what}.", fix="Thurn asks again in ten minutes.")
 
 
 def _missing(record: Record, answers: Answers, found: tuple[str, ...] = ()) -> Check:
@@ -87,9 +93,8 @@ def _missing(record: Record, answers: Answers, found: tuple[str, ...] = ()) -> C
     if answers.status == "no-name" and record.kind in ("spf", "mx"):  # the domain itself
         fix = "Register the domain or give it name servers, then add this record there."
         return Check(record, "bad", f"{record.name} is not in DNS at all.", fix=fix, publish=record.values)
-    return Check(
-        record, "bad", f"{record.purpose} is missing.", found, f"Add this {record.type} record.", record.values
-    )
+    fix = "Set it where the server is rented." if record.kind == "ptr" else f"Add this {record.type} record."
+    return Check(record, "bad", f"{record.purpose} is missing.", found, fix, record.values)
 
 
 def _no_address(record: Record) -> Check:
@@ -171,8 +176,7 @@ def _judge_dkim(record: Record, answers: Answers) -> Check:
         return bad("is empty, which means revoked.")
     if key != wanted_key and wanted_key.startswith(key):
         missing = len(wanted_key) - len(key)
-        fix = f"Replace its value. If the panel cuts it off, enter it in quoted parts: {text_strings(record.values[0])}"
-        return bad(f"is cut off; {missing} characters are missing.", fix)
+        return bad(f"is cut off; {missing} characters are missing.")
     if key != wanted_key:
         return bad("is another key than the one Thurn signs with.")
     return bad("has the right key, but a wrong tag beside it.")
