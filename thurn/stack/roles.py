@@ -1,7 +1,6 @@
 """The roles of an installation, in the order in which they start, and the command behind each."""
 
 import sys
-from pathlib import Path
 
 from thurn.settings import Settings
 from thurn.stack import postgres, rspamd
@@ -47,7 +46,9 @@ def _program(role: str, settings: Settings) -> Program:
             return Program(role, ("/usr/bin/redis-server", f"{state}/redis/redis.conf"), "redis", "redis")
         case "spam":
             command = ("/usr/bin/rspamd", "-f", "-c", f"{state}/rspamd/etc/rspamd.conf", *rspamd.variables(state))
-            return Program(role, command, "rspamd", "_rspamd")
+            # Its workers outlive it when it is killed, and hold its ports.
+            sweeper = (sys.executable, "-m", "thurn.stack.sweep")
+            return Program(role, command, "rspamd", "_rspamd", sweeper=sweeper)
         case "imap":
             return Program(role, ("/usr/sbin/dovecot", "-F", "-c", f"{state}/dovecot/etc/dovecot.conf"), "dovecot")
         case "mx" | "out":
@@ -55,10 +56,5 @@ def _program(role: str, settings: Settings) -> Program:
             return Program(role, (f"{DAEMONS}/master", "-d", "-c", f"{state}/{role}/etc"), role)
         case _:
             groups = ("thurn", "postdrop") if role == "sender" else ()
-            command = (str(_python()), "-m", "thurn.stack.run", role, str(state))
+            command = (sys.executable, "-m", "thurn.stack.run", role, str(state))
             return Program(role, command, ".", "thurn", groups)
-
-
-def _python() -> Path:
-    """The interpreter of the environment this very process runs in."""
-    return Path(sys.executable)

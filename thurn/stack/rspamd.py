@@ -45,6 +45,7 @@ def render(
     if simulate:  # every client is on loopback, which these modules would otherwise wave through
         for module in ("spf", "dkim", "dmarc"):
             local[module] = "check_local = true;\n"
+        local["milter_headers"] += "skip_local = false;\n"
     files = [File("rspamd/etc/rspamd.conf", _main(state, ports, controller_password), 0o640, "root:_rspamd")]
     return files + [
         File(f"rspamd/etc/local.d/{name}.conf" if name != "options" else "rspamd/etc/local.d/options.inc",
@@ -80,7 +81,6 @@ logging {{
   type = "console";
   .include "$CONFDIR/logging.inc"
   level = "notice";
-  systemd = true;
 }}
 worker "rspamd_proxy" {{
   bind_socket = "127.0.0.1:{ports["milter"]}";

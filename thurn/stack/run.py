@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from thurn.settings import Settings, load_settings
+from thurn.stack.processes import end_predecessors
 from thurn.stack.roles import PYTHON
 
 
@@ -14,4 +15,5 @@ def run(role: str, settings: Settings) -> None:
 
 
 if __name__ == "__main__":
+    end_predecessors()
     run(sys.argv[1], load_settings(Path(sys.argv[2])))

@@ -11,7 +11,7 @@ from typing import Any
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from thurn.stack.processes import end_all, of_state, wait_until_gone
+from thurn.stack.processes import end_all
 from thurn.stack.supervisor import CONFIG, PIDFILE, SOCKET
 
 _UNREACHABLE = (OSError, xmlrpc.client.ProtocolError)
@@ -48,8 +48,7 @@ class Supervisor:
 
     def launch(self) -> None:
         """Start it, after clearing what a killed one has left. Raises RuntimeError if it does not come."""
-        if of_state(self._state) and not wait_until_gone(self._state, 5.0):
-            end_all(self._state)
+        end_all(self._state)
         for leftover in (SOCKET, PIDFILE):
             (self._state / leftover).unlink(missing_ok=True)
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._state / CONFIG)]

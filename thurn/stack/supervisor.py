@@ -17,6 +17,7 @@ class Program:
 
     `user` None: the daemon starts as root and drops its privileges by itself. `groups`: the supplementary groups, in
     place of the user's own. `stop`: the signal that ends it, sent by the kernel if the supervisor itself is killed.
+    `sweeper`: a command put before it that ends what a killed predecessor left, then becomes it.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Program:
     groups: tuple[str, ...] = ()
     stop: str = "TERM"
     stop_seconds: int = 15
+    sweeper: tuple[str, ...] = ()
 
     def argv(self) -> list[str]:
         """The command, wrapped so that it gives up root at once and dies with the supervisor."""
@@ -33,7 +35,7 @@ class Program:
         if self.user:
             drop = [f"--reuid={self.user}", f"--regid={self.user}", "--no-new-privs"]
             drop.append("--groups=" + ",".join(self.groups) if self.groups else "--init-groups")
-        return ["/usr/bin/setpriv", *drop, f"--pdeathsig={self.stop}", "--", *self.command]
+        return [*self.sweeper, "/usr/bin/setpriv", *drop, f"--pdeathsig={self.stop}", "--", *self.command]
 
 
 def directories() -> list[Directory]:
@@ -70,7 +72,7 @@ def _section(state: Path, position: int, program: Program) -> str:
 [program:{program.name}]
 command = {command}
 directory = {state}/{program.directory}
-environment = SUPERVISED_STATE="{state}"
+environment = SUPERVISED_STATE="{state}",SUPERVISED_ROLE="{program.name}"
 priority = {position + 1}
 autostart = false
 autorestart = true

@@ -1,0 +1,83 @@
+"""A whole stack of daemons for the tests beside this file."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from aiosmtpd.controller import Controller
+from argon2 import PasswordHasher
+from dnslib.server import DNSLogger, DNSServer
+from stackworld import DOMAIN, MAILBOXES, PASSWORD, LmtpController, NoSuchName, Outside
+
+from thurn.db.connect import conninfo
+from thurn.settings import Settings
+from thurn.stack.control import down, start_stack
+
+ROLES = ["db", "redis", "spam", "imap", "mx", "out"]
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Settings]:
+    """Every daemon, a domain and its mailboxes; the path is short for the sake of UNIX sockets."""
+    state = Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
+    (state / "thurn.toml").write_text('simulate = true\nhostname = "mail.thurn.example"\nretry_first = 2\n')
+    try:
+        settings = start_stack(state, ROLES)
+        add_mailboxes(settings)
+        names = DNSServer(
+            NoSuchName(), port=settings.port["sim_dns"], address="127.0.0.1", logger=DNSLogger(logf=print_nothing)
+        )
+        names.start_thread()
+        yield settings
+        names.stop()
+        names.server.server_close()
+    finally:
+        down(state)
+        shutil.rmtree(state)
+
+
+def print_nothing(line: str) -> None:
+    """dnslib would print every question."""
+
+
+def add_mailboxes(settings: Settings) -> None:
+    """The domain of the tests with its mailboxes and an alias."""
+    hashed = PasswordHasher().hash(PASSWORD)
+    with psycopg.connect(conninfo(settings, "system")) as db:
+        row = db.execute(
+            "INSERT INTO domain (workspace_id, name, bounce_host) VALUES (1, %s, %s) RETURNING id",
+            [DOMAIN, f"bounce.{DOMAIN}"],
+        ).fetchone()
+        assert row is not None
+        for address in MAILBOXES:
+            db.execute(
+                "INSERT INTO mailbox (workspace_id, domain_id, address, password_hash) VALUES (1, %s, %s, %s)",
+                [row[0], address, hashed],
+            )
+        db.execute(
+            "INSERT INTO alias (workspace_id, domain_id, address, target) VALUES (1, %s, %s, %s)",
+            [row[0], f"wirt@{DOMAIN}", MAILBOXES[0]],
+        )
+
+
+@pytest.fixture
+def outside(stack: Settings) -> Iterator[Outside]:
+    """Where everything goes that leaves the machine."""
+    yield from _listen(Controller, stack.port["sim_smtp"])
+
+
+@pytest.fixture
+def feedback(stack: Settings) -> Iterator[Outside]:
+    """Stands in for our own LMTP service of bounces."""
+    yield from _listen(LmtpController, stack.port["feedback"])
+
+
+def _listen(kind: type[Controller], port: int) -> Iterator[Outside]:
+    handler = Outside()
+    controller = kind(handler, hostname="127.0.0.1", port=port)
+    controller.start()
+    yield handler
+    controller.stop()

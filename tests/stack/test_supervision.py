@@ -1,0 +1,130 @@
+"""Roles that die come back; what is stopped is gone; installations side by side do not meet."""
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROLES
+from stackworld import RESI, STRANGER, fetch, send, wait_for
+
+from thurn.settings import Settings, load_settings
+from thurn.stack.control import StackError, down, start_stack, status, up
+from thurn.stack.processes import of_state
+from thurn.stack.supervision import Supervisor
+from thurn.stack.supervisor import PIDFILE
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """A place for an installation of the test's own."""
+    path = Path(tempfile.mkdtemp(prefix="tsv-", dir="/tmp"))
+    yield path
+    down(path)
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_daemon_that_is_killed_comes_back(stack: Settings, role: str) -> None:
+    pid = status(stack)[role].process.pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: status(stack)[role].process.pid not in {pid, None} and status(stack)[role].ok, seconds=60)
+
+
+def test_mail_flows_after_everything_was_killed_at_once(stack: Settings) -> None:
+    for role in status(stack).values():
+        if role.process.pid:
+            os.kill(role.process.pid, signal.SIGKILL)
+    wait_for(lambda: all(status(stack)[role].ok for role in ROLES), seconds=60)
+    assert fetch(stack, RESI, send(stack, STRANGER, RESI))
+
+
+def test_a_second_up_changes_nothing(stack: Settings) -> None:
+    before = {name: role.process.pid for name, role in status(stack).items()}
+    up(stack, ROLES)
+    assert {name: role.process.pid for name, role in status(stack).items()} == before
+
+
+def test_down_leaves_nothing_behind_and_up_finds_the_data_again(state: Path) -> None:
+    start_stack(state, ["db", "redis", "out"])
+    assert len(of_state(state)) > 10
+    assert down(state) == 0, "an orderly stop left processes"
+    assert of_state(state) == []
+    assert not list(state.glob("run/ctl/*.pid"))
+    settings = start_stack(state, ["db"])
+    assert status(settings)["db"].ok
+
+
+def test_after_a_killed_supervisor_up_clears_away_and_starts_anew(state: Path) -> None:
+    settings = start_stack(state, ["db", "redis", "imap", "out"])
+    os.kill(int((state / PIDFILE).read_text()), signal.SIGKILL)
+    (state / PIDFILE).write_text("1")  # stale, and somebody else's by now
+    up(settings, ["db", "redis", "imap", "out"])
+    assert all(status(settings)[role].ok for role in ("db", "redis", "imap", "out"))
+
+
+def test_two_installations_live_side_by_side(stack: Settings, state: Path) -> None:
+    other = start_stack(state, ["db", "redis", "out"])
+    assert not set(other.port.values()) & set(stack.port.values())
+    assert status(stack)["db"].process.pid != status(other)["db"].process.pid
+    down(state)
+    assert all(status(stack)[role].ok for role in ROLES)
+
+
+def test_a_changed_setting_restarts_the_roles_it_concerns(state: Path) -> None:
+    settings = start_stack(state, ["db", "out"])
+    before = status(settings)
+    (state / "thurn.toml").write_text("retry_first = 7\n")
+    up(load_settings(state), ["db", "out"])
+    after = status(settings)
+    assert after["db"].process.pid == before["db"].process.pid
+    assert after["out"].process.pid != before["out"].process.pid
+    assert "minimal_backoff_time = 7s" in (state / "out" / "etc" / "main.cf").read_text()
+
+
+def test_a_role_that_cannot_start_is_reported_with_the_end_of_its_log(state: Path) -> None:
+    start_stack(state, ["redis"])
+    Supervisor(state).stop("redis")
+    wait_for(lambda: Supervisor(state).processes()["redis"].state == "stopped")
+    (state / "redis" / "dump.rdb").write_bytes(b"this is no dump")
+    with pytest.raises(StackError) as problem:
+        start_stack(state, ["redis"])
+    assert "“redis” does not come up" in str(problem.value)
+    assert "Wrong signature" in str(problem.value)
+    assert f"{state}/log/redis.log" in str(problem.value)
+
+
+def test_an_unknown_role_is_named(state: Path) -> None:
+    with pytest.raises(StackError, match="no role “webmail”"):
+        start_stack(state, ["webmail"])
+
+
+def test_the_daemons_have_given_up_root(stack: Settings) -> None:
+    """Dovecot's and Postfix's masters and loggers keep root, as they are made to; everything else may not."""
+    allowed = {
+        "master",
+        "dovecot",
+        "log",
+        "config",
+        "python",
+        "python3.11",
+        "imap",
+        "lmtp",
+        "auth",
+        "managesieve",
+        "pop3",
+        "auth-worker",
+    }
+    for pid in of_state(stack.state):
+        process = Path(f"/proc/{pid}")
+        try:
+            owner, name = process.stat().st_uid, (process / "comm").read_text().strip()
+        except FileNotFoundError:
+            continue
+        assert owner != 0 or name in allowed, f"{name} runs as root"
