@@ -67,7 +67,8 @@ async def lists(system: Connection) -> int:
                                   "/api/v1/openapi.json", "/sign-in", "/o/x", "/c/x", "/u/x", "/"])  # fmt: skip
 async def test_every_answer_carries_security_headers(browser: httpx.AsyncClient, path: str) -> None:
     headers = (await browser.get(path)).headers
-    assert "default-src 'self'" in headers["content-security-policy"]
+    assert headers["content-security-policy"].startswith(("default-src 'self'", "default-src 'none'"))
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert "unsafe" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] in ("same-origin", "no-referrer")

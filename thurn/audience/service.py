@@ -185,7 +185,7 @@ async def contact_page(
     if forward:
         items.reverse()
     total = await db.execute(
-        sql.SQL("SELECT count(*) AS n FROM (SELECT 1 FROM contact c WHERE {} LIMIT {}) AS some").format(
+        sql.SQL("SELECT count(*) AS n FROM (SELECT 1 FROM contact c WHERE {} LIMIT {}) AS counted").format(
             where, sql.Literal(_COUNTED + 1)
         ),
         values,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -37,6 +38,16 @@ class Application(FastAPI):
         self._pages = Guard(super().__call__, https=https)
         tracked = Router(tracking.routes, redirect_slashes=False, default=PlainTextResponse("Not found\n", 404))
         self._tracking = Guard(tracked, https=https, tracking=True)
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document; errors are problem documents and nothing else."""
+        if not self.openapi_schema:
+            document = super().openapi()
+            for operation in (each for path in document["paths"].values() for each in path.values()):
+                for response in operation["responses"].values():
+                    if "application/problem+json" in response.get("content", {}):
+                        response["content"].pop("application/json", None)
+        return super().openapi()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (or the lifespan)."""

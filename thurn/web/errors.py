@@ -77,7 +77,8 @@ def _error_page(request: Request, status: int, title: str, text: str, headers: d
 async def _http(request: Request, error: HTTPException) -> Response:
     standard = error.detail == HTTPStatus(error.status_code).phrase
     headers = dict(error.headers) if error.headers else None
-    return answer(request, error.status_code, "" if standard else error.detail, headers=headers)
+    more: dict[str, Any] = getattr(error, "more", {})  # of schemas.HttpProblem
+    return answer(request, error.status_code, "" if standard else error.detail, headers=headers, **more)
 
 
 async def _invalid_request(request: Request, error: RequestValidationError) -> Response:
