@@ -6,7 +6,13 @@ from psycopg.types.json import Jsonb
 
 from thurn.db.connect import Connection
 
-SOURCE = "Hello {{ contact.first_name | default: 'there' }},\n\n[order](https://brotzeit.example/order)\n\n[Leave]({{ unsubscribe_url }})"
+SOURCE = """\
+Hello {{ contact.first_name | default: 'there' }},
+
+[order](https://brotzeit.example/order)
+
+[Leave]({{ unsubscribe_url }})
+"""
 REPLY = "451 4.7.500 Server busy. Please try again later from [192.0.2.21]"
 
 
@@ -36,13 +42,13 @@ async def people(db: Connection, *, name: str = "Newsletter", n: int = 20, start
     return int(row["id"])
 
 
-async def template(db: Connection, *, name: str = "Stollen", source: str = SOURCE) -> int:
-    """A template in Markdown; returns its id."""
+async def template(db: Connection, *, name: str = "Stollen", source: str = SOURCE, kind: str = "markdown") -> int:
+    """A template; returns its id."""
     row = await (
         await db.execute(
             """INSERT INTO template (workspace_id, name, kind, subject, source)
-               VALUES (1, %s, 'markdown', 'The first stollen of the year', %s) RETURNING id""",
-            [name, source],
+               VALUES (1, %s, %s, 'The first stollen of the year', %s) RETURNING id""",
+            [name, kind, source],
         )
     ).fetchone()
     assert row is not None
@@ -73,7 +79,8 @@ async def campaign(
                  state, state_reason, recipients, started_at, finished_at)
                VALUES (%s, %s, 'Brotzeit', 'news@brotzeit.example', %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id""",
             [
-                workspace, name, template_id, *(["markdown", "The first stollen of the year", SOURCE] if launched else [None] * 3),
+                workspace, name, template_id,
+                *(["markdown", "The first stollen of the year", SOURCE] if launched else [None] * 3),
                 state, reason, recipients, begun, ended,
             ],
         )
@@ -85,7 +92,8 @@ async def campaign(
     for provider, measures in (tallies or {}).items():
         for measure, n in measures.items():
             await db.execute(
-                "INSERT INTO campaign_tally (workspace_id, campaign_id, provider, measure, n) VALUES (%s, %s, %s, %s, %s)",
+                """INSERT INTO campaign_tally (workspace_id, campaign_id, provider, measure, n)
+                   VALUES (%s, %s, %s, %s, %s)""",
                 [workspace, id_, provider, measure, n],
             )
     return id_
@@ -134,6 +142,15 @@ async def links(db: Connection, campaign_id: int) -> None:
             )
 
 
+async def machines(db: Connection, campaign_id: int, *, opened: int, clicked: int) -> None:
+    """Recipients of whom nothing but machines was seen: the first `clicked` of `opened` also followed links."""
+    await db.execute(
+        """INSERT INTO engagement (campaign_id, delivery_id, workspace_id, opened_machine, clicked_machine)
+           SELECT %s, i, 1, now(), CASE WHEN i <= %s THEN now() END FROM generate_series(1, %s) i""",
+        [campaign_id, clicked, opened],
+    )
+
+
 FULL = {
     "google": provider(14900, 0.762, 0.006, 0.004),
     "microsoft": provider(8117, 0.372, 0.096, 0.010),
@@ -162,12 +179,25 @@ async def bakery(db: Connection) -> dict[str, int]:
     ids = {}
     for days, name in ((60, "Harvest festival at the Kornmarkt shop"), (20, "A roll for your thoughts: shop survey")):
         ids[name] = await campaign(
-            db, name=name, state="sent", recipients=total(SENT), tallies=SENT, started=now - timedelta(days=days), **common
+            db,
+            name=name,
+            state="sent",
+            recipients=total(SENT),
+            tallies=SENT,
+            started=now - timedelta(days=days),
+            **common,
         )
     ids["sent"] = await campaign(
-        db, name="Pumpkin bread is back", state="sent", recipients=total(SENT), tallies=SENT, started=now - timedelta(days=2), **common
+        db,
+        name="Pumpkin bread is back",
+        state="sent",
+        recipients=total(SENT),
+        tallies=SENT,
+        started=now - timedelta(days=2),
+        **common,
     )
     await links(db, ids["sent"])
+    await machines(db, ids["sent"], opened=9754, clicked=688)
     await deliveries(db, ids["sent"], "bounced", "unknown-address", "550 5.1.1 No such user here", 402)
     await deliveries(db, ids["sent"], "bounced", "mailbox-full", "552 5.2.2 Mailbox full", 97)
     ids["cancelled"] = await campaign(
@@ -182,7 +212,9 @@ async def bakery(db: Connection) -> dict[str, int]:
     ids["draft"] = await campaign(db, name="Saint Nicholas workshop for children", **common)
     ids["sending"] = await campaign(db, state="sending", recipients=total(FULL), tallies=FULL, **common)
     await deliveries(db, ids["sending"], "deferred", "rate-limited", REPLY, 783)
-    await deliveries(db, ids["sending"], "deferred", "greylisted", "450 4.7.1 Greylisted, please try again in 300 seconds", 240)
+    await deliveries(
+        db, ids["sending"], "deferred", "greylisted", "450 4.7.1 Greylisted, please try again in 300 seconds", 240
+    )
     await deliveries(db, ids["sending"], "bounced", "unknown-address", "550 5.1.1 No such user here", 302)
     await db.execute(
         """INSERT INTO contact_import (workspace_id, filename, path, state, rows_added, rows_refused)

@@ -1,7 +1,7 @@
 """Pages of a campaign that was launched: progress (live, by server-sent events), report, the mail; pause and cancel."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import psycopg
@@ -69,11 +69,17 @@ async def view(db: Connection, campaign: int) -> dict[str, Any]:
         "figures": figures(state.recipients, state.tallies),
         "providers": [
             (name, figures(tallies.get("recipients", 0), tallies))
-            for name, tallies in sorted(state.by_provider.items(), key=lambda item: -item[1].get("recipients", 0))
+            for name, tallies in sorted(state.by_provider.items(), key=_largest_first)
         ],
         "reasons": [(reason, why(reason.category, reason.state)) for reason in found],
         "only_machines": await machine_only(db, campaign),
     }
+
+
+def _largest_first(item: tuple[str, dict[str, int]]) -> tuple[bool, int]:
+    """All others stand last, whatever their number."""
+    provider, tallies = item
+    return provider == "other", -tallies.get("recipients", 0)
 
 
 @router.get("/{campaign}/progress")
@@ -90,10 +96,11 @@ async def events(request: Request, viewer: SignedIn, db: Db, campaign: int) -> R
     """The live part of the progress page as a stream of server-sent events (HTML Living Standard, 9.2)."""
     await find(db, campaign)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(request, viewer, campaign), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(stream(request, viewer, campaign), media_type="text/event-stream", headers=headers)
 
 
-async def _stream(request: Request, viewer: Viewer, campaign: int) -> AsyncIterator[str]:
+async def stream(request: Request, viewer: Viewer, campaign: int) -> AsyncGenerator[str, None]:
+    """Whole fragments when something has changed, the same again as a sign of life, `done` at the end."""
     sent, quiet = "", 0
     for _ in range(LIFE):
         try:

@@ -73,7 +73,7 @@ class Draft:
         """Field -> what is wrong with it and what to type."""
         found = {}
         if not self.name:
-            found["name"] = "Give the campaign a name. Only you see it."
+            found["name"] = "Give the campaign a name."
         elif len(self.name) > _LONGEST:
             found["name"] = f"At most {_LONGEST} characters."
         if len(self.from_name) > _LONGEST:

@@ -33,7 +33,9 @@ def rate(n: float | None, of: float | None) -> str:
         return f"{percent:.0f}%"
     digits = 1 if percent >= 0.95 else 2 if percent >= 0.095 else 3
     text = f"{percent:.{digits}f}%"
-    return "99.9%" if percent < 100 and text == "100.0%" else text  # nearly all is not all
+    if percent < 0.0005:
+        return "under 0.001%"
+    return "99.9%" if text == "100.0%" else text  # nearly all is not all
 
 
 def count(n: int, one: str, many: str) -> str:
