@@ -25,7 +25,12 @@ HEAD = b"Nov 23 20:30:01 mail out/"
             b"smtp[13]: 9A3F21C: to=<a@b.example>, relay=mx.b.example[192.0.2.1]:25, delay=0.2, delays=0.1/0/0/0.1, "
             b"dsn=5.1.1, status=bounced (host mx.b.example[192.0.2.1] said: 550 5.1.1 <a@b.example>: no such user "
             b"(in reply to RCPT TO command))",
-            Line("9A3F21C", "bounced", reply="550 5.1.1 <a@b.example>: no such user", said=True),
+            Line(
+                "9A3F21C",
+                "bounced",
+                reply="550 5.1.1 <a@b.example>: no such user (in reply to RCPT TO command)",
+                said=True,
+            ),
         ),
         (
             b"smtp[13]: 9A3F21C: to=<a@b.example>, relay=none, delay=30, delays=0/0/30/0, dsn=4.4.1, status=deferred "

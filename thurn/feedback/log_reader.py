@@ -26,7 +26,6 @@ log = structlog.get_logger()
 _CHUNK = 512 * 1024  # bytes read at once
 _PAUSE = 0.2  # seconds between looks at a quiet log
 _TELL = timedelta(seconds=1)  # how often a quiet log's position is renewed
-_LIVE = timedelta(seconds=3)  # a line younger than this happened now: the log itself knows whole seconds only
 
 Key = tuple[int, int]
 
@@ -181,10 +180,10 @@ def _local_time(stamp: bytes, year: int) -> datetime | None:
 
 
 def _when(raw: bytes, now: datetime) -> datetime:
-    """When a line was written: `now` for what has just happened, else what it says (local time, no year)."""
-    at = _local_time(raw[:15], now.year)
-    if at is None:
+    """When a line was written: as near to `now` as the whole second it names allows (local time, no year)."""
+    second = _local_time(raw[:15], now.year)
+    if second is None:
         return now
-    if at > now + timedelta(days=1):  # December's lines, read in January
-        at = at.replace(year=at.year - 1)
-    return now if abs(now - at) < _LIVE else min(at, now)
+    if second > now + timedelta(days=1):  # December's lines, read in January
+        second = second.replace(year=second.year - 1)
+    return min(max(now, second), second + timedelta(milliseconds=999))

@@ -17,8 +17,8 @@ _QUEUE_ID = rb"([0-9A-F]{6,}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,})"  # short
 _LINE = re.compile(rb"\[\d+\]: " + _QUEUE_ID + rb": (.*)$", re.DOTALL)
 # The first dsn= is Postfix's; what follows the status is a stranger's text and may look like a log itself.
 _STATUS = re.compile(rb"to=<[^>]*>, .*?dsn=([245]\.\d+\.\d+), status=(sent|deferred|bounced) \((.*)\)\s*$", re.DOTALL)
-# The server's own words, without Postfix's "host mx.example[192.0.2.1] said: " and "(in reply to RCPT TO command)".
-_SAID = re.compile(r"^host \S+ (?:said|refused to talk to me): (.*?)(?: \(in reply to .* command\))?$", re.DOTALL)
+# What the server said, without Postfix's "host mx.example[192.0.2.1] said: "; to which command stays, it tells a lot.
+_SAID = re.compile(r"^host \S+ (?:said|refused to talk to me): (.*)$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

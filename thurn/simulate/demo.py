@@ -16,6 +16,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from thurn.cli.common import in_workspace
+from thurn.db.connect import Connection
+from thurn.mailhost.mailboxes import add_mailbox
 from thurn.settings import Settings, load_settings
 from thurn.simulate import client, demo_house
 from thurn.simulate.demo_mailboxes import Mailboxes, look_into
@@ -72,13 +75,16 @@ def furnish(thurn: Thurn, settings: Settings) -> dict[str, str]:
         return passwords
     passwords = {_LOGIN: thurn("user", "create", _LOGIN, "--name", "Anna Lindner")["password"]}
     thurn("domain", "add", demo_house.DOMAIN)
-    client.publish(settings, thurn("domain", "show", demo_house.DOMAIN)["records"])
+    client.publish(settings, thurn("domain", "show", demo_house.DOMAIN))
     thurn("domain", "check", demo_house.DOMAIN)
-    for address in demo_house.staff(LOCAL):
-        passwords[address] = thurn("mailbox", "add", address)["password"]
+    passwords |= in_workspace(settings.state, "main", _mailboxes)  # fifty commands would take a minute
     kept.write_text(json.dumps(passwords))
     kept.chmod(0o600)
     return passwords
+
+
+async def _mailboxes(db: Connection, workspace: int, settings: Settings) -> dict[str, str]:
+    return {address: await add_mailbox(db, workspace, address=address) for address in demo_house.staff(LOCAL)}
 
 
 def campaign(thurn: Thurn, settings: Settings, run: int, recipients: list[str]) -> int:
