@@ -73,10 +73,13 @@ def test_what_rspamd_calls_spam_is_refused(stack: Settings) -> None:
 
 
 def test_what_rspamd_suspects_goes_to_junk(stack: Settings) -> None:
-    careless = b"Subject: bargain\r\nFrom: a@b.example\r\n\r\nno date, no Message-ID, no To\r\n"
+    careless = (
+        b"Subject: bargain!\r\nFrom: a@b.example\r\nDate: Mon, 02 Feb 2015 10:00:00 +0000\r\n"
+        b"Content-Type: text/html\r\n\r\n<a href=http://192.0.2.1/x.exe>http://bank.example/</a>\r\n"
+    )
     with smtp(stack) as client:
         client.sendmail(STRANGER, [XAVER], careless)
-    assert b"X-Spam: Yes" in fetch(stack, XAVER, "bargain", folder="Junk")
+    assert b"X-Spam: Yes" in fetch(stack, XAVER, "bargain!", folder="Junk")
 
 
 def test_mail_to_a_bounce_host_goes_to_the_feedback_service(stack: Settings, feedback: Outside) -> None:

@@ -1,6 +1,7 @@
 """Talks to a running supervisord: XML-RPC over its UNIX socket."""
 
 import datetime as dt
+import os
 import subprocess
 import sys
 import time
@@ -52,7 +53,15 @@ class Supervisor:
         for leftover in (SOCKET, PIDFILE):
             (self._state / leftover).unlink(missing_ok=True)
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._state / CONFIG)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command,
+            env=os.environ | {"SUPERVISED_STATE": str(self._state)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
         deadline = time.monotonic() + 15
         while not self.running():
             if done.returncode != 0 or time.monotonic() > deadline:

@@ -1,0 +1,280 @@
+"""The configuration of each daemon as a function of settings: what matters for safety, by table."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from thurn.delivery.providers import PROVIDERS
+from thurn.settings import SERVICES
+from thurn.stack import dovecot, postfix_mx, postfix_out, postgres, redis, rspamd, supervisor
+from thurn.stack.files import File
+from thurn.stack.postfix import Service, inner_door
+from thurn.stack.prepare import database_url, fqdn
+from thurn.stack.supervisor import Program
+
+STATE = Path("/srv/thurn")
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - rendered, not bound
+PORTS = {service: 2501 + i for i, service in enumerate(SERVICES)}
+
+
+def mx(*, listen: str = "127.0.0.1", simulate: bool = True, smtp: int = 2501) -> dict[str, str]:
+    return by_path(
+        postfix_mx.render(
+            STATE,
+            PORTS | {"smtp": smtp},
+            hostname="mail.example",
+            listen=listen,
+            database="postgresql://thurn_postfix:pw@/thurn?host=/srv/thurn/db/run",
+            retry_first=300,
+            simulate=simulate,
+        )
+    )
+
+
+def out(
+    *, listen: str = "127.0.0.1", simulate: bool = True, smtp: int = 2501, retry_first: int = 300
+) -> dict[str, str]:
+    return by_path(
+        postfix_out.render(
+            STATE,
+            PORTS | {"smtp": smtp},
+            hostname="mail.example",
+            listen=listen,
+            retry_first=retry_first,
+            simulate=simulate,
+        )
+    )
+
+
+def by_path(files: list[File]) -> dict[str, str]:
+    return {file.path: file.text for file in files}
+
+
+def parameter(text: str, name: str) -> str:
+    """The value of a parameter of main.cf."""
+    found = re.findall(rf"(?m)^{re.escape(name)} = ?(.*)$", text)
+    assert len(found) == 1, f"{name} stands {len(found)} times"
+    return str(found[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mynetworks", ""),
+        ("mydestination", ""),
+        ("relayhost", "[127.0.0.1]:2514"),
+        ("smtp_dns_support_level", "disabled"),
+        ("smtpd_sasl_auth_enable", "no"),
+        ("smtpd_tls_auth_only", "yes"),
+        ("smtpd_tls_protocols", ">=TLSv1.2"),
+        ("smtpd_relay_restrictions", "permit_sasl_authenticated, reject_unauth_destination"),
+        ("smtpd_milters", "inet:127.0.0.1:2512"),
+        ("milter_default_action", "tempfail"),
+        ("maillog_file", "/srv/thurn/log/mx.mail.log"),
+        ("queue_directory", "/srv/thurn/mx/queue"),
+    ],
+)
+def test_mx_trusts_nobody_and_stays_on_the_machine_in_a_simulation(name: str, value: str) -> None:
+    assert parameter(mx()["mx/etc/main.cf"], name) == value
+
+
+def test_mx_without_simulation_asks_dns_and_delivers_itself() -> None:
+    main = mx(simulate=False)["mx/etc/main.cf"]
+    assert parameter(main, "relayhost") == ""
+    assert "smtp_dns_support_level" not in main
+
+
+def test_every_query_of_postfix_compares_whole_values() -> None:
+    files = mx()
+    maps = {path: text for path, text in files.items() if path.endswith(".cf") and "query" in text}
+    assert len(maps) == 6
+    for text in maps.values():
+        query = next(line for line in text.splitlines() if line.startswith("query"))
+        assert re.search(r"= lower\('%s'\)$", query), query
+        assert "LIKE" not in query.upper()
+        assert " mta." in query
+
+
+def test_files_with_a_password_are_closed_to_others() -> None:
+    rendered = [
+        *postfix_mx.render(
+            STATE, PORTS, hostname="h.example", listen="", database="d://u:SECRET@/", retry_first=1, simulate=False
+        ),
+        *dovecot.render(STATE, PORTS, hostname="h.example", listen="", database="password=SECRET"),
+        *redis.render(STATE, 1, "SECRET"),
+        *rspamd.render(
+            STATE, PORTS, redis_password="SECRET", controller_password="SECRET", nameservers=[], simulate=False
+        ),
+    ]
+    holders = [file for file in rendered if "SECRET" in file.text]
+    assert len(holders) == 10
+    assert [file.path for file in holders if file.mode & 0o007] == []
+
+
+@pytest.mark.parametrize(
+    ("listen", "smtp", "lines"),
+    [
+        ("127.0.0.1", 2501, ["127.0.0.1:2501 inet"]),
+        ("127.0.0.1", 25, ["127.0.0.1:25 inet", "127.0.0.2:25 inet"]),
+        (EVERYWHERE, 25, ["25 inet"]),
+        ("192.0.2.1", 25, ["192.0.2.1:25 inet"]),
+    ],
+)
+def test_mx_listens_where_it_is_told_and_where_out_finds_it(listen: str, smtp: int, lines: list[str]) -> None:
+    master = mx(listen=listen, smtp=smtp)["mx/etc/master.cf"]
+    assert re.findall(rf"(?m)^\S*\b{smtp} inet", master) == lines
+    host = inner_door(listen, smtp)
+    assert f"[{host}]:{smtp}\n" in out(listen=listen, smtp=smtp)["out/etc/transports"]
+    assert listen == EVERYWHERE or f"{host}:{smtp} inet" in lines
+    assert smtp != 25 or host != "127.0.0.1", "Postfix would call this a loop"
+
+
+def test_submission_is_the_only_place_to_sign_in() -> None:
+    sections = re.split(r"(?m)^(?=\S)", mx()["mx/etc/master.cf"])
+    signing = [section for section in sections if "smtpd_sasl_auth_enable = yes" in section]
+    assert [section.split()[0] for section in signing] == ["127.0.0.1:2502", "127.0.0.1:2503"]
+    for section in signing:
+        assert "smtpd_sender_restrictions = reject_sender_login_mismatch" in section
+        assert "smtpd_tls_security_level = encrypt" in section or "smtpd_tls_wrappermode = yes" in section
+
+
+@pytest.mark.parametrize(
+    ("sender", "simulated", "real"),
+    [
+        ("b.e1.google.Ab-_1@bounce.x.example", "e1-google:[127.0.0.1]:2514", "e1-google:"),
+        ("b.e1.other.Ab@bounce.x.example", "e1-other:[127.0.0.1]:2514", "e1-other:"),
+        ("b.e1.local.Ab@bounce.x.example", "e1-local:[127.0.0.1]:2501", "e1-local:[127.0.0.1]:2501"),
+        ("b.e9.google.Ab@bounce.x.example", None, None),
+        ("b.e1.nobody.Ab@bounce.x.example", None, None),
+        ("resi@x.example", None, None),
+        ("x@b.e1.google.Ab@bounce.x.example", None, None),
+    ],
+)
+def test_the_envelope_sender_names_the_transport(sender: str, simulated: str | None, real: str | None) -> None:
+    for expected, simulate in ((simulated, True), (real, False)):
+        table = [
+            line.split(" ", 1)
+            for line in postfix_out.transports(PORTS, listen="127.0.0.1", simulate=simulate).splitlines()
+        ]
+        hits = [result for pattern, result in table if re.search(pattern.strip("/"), sender)]
+        assert hits == ([expected] if expected else [])
+
+
+def test_out_has_a_transport_with_its_own_cap_for_each_provider() -> None:
+    files = out()
+    for provider in PROVIDERS:
+        assert re.search(rf"(?m)^e1-{provider} unix - - n - (\d+) smtp$", files["out/etc/master.cf"])
+        assert int(parameter(files["out/etc/main.cf"], f"e1-{provider}_destination_concurrency_limit")) > 0
+
+
+def test_out_has_neither_sql_nor_milters_nor_foreign_clients() -> None:
+    files = out()
+    text = "".join(files.values())
+    assert "pgsql" not in text
+    assert "milter" not in text
+    assert parameter(files["out/etc/main.cf"], "smtpd_relay_restrictions") == "permit_mynetworks, reject"
+    assert parameter(files["out/etc/main.cf"], "mynetworks") == "127.0.0.1/32"
+    assert re.findall(r"(?m)^\S+ inet", files["out/etc/master.cf"]) == ["127.0.0.1:2509 inet"]
+
+
+@pytest.mark.parametrize(("first", "backoff", "run"), [(2, "2s", "2s"), (300, "300s", "300s"), (900, "900s", "300s")])
+def test_out_looks_at_deferred_mail_as_often_as_the_first_retry_wants(first: int, backoff: str, run: str) -> None:
+    main = out(retry_first=first)["out/etc/main.cf"]
+    assert parameter(main, "minimal_backoff_time") == backoff
+    assert parameter(main, "queue_run_delay") == run
+
+
+def test_only_bounces_pass_through_the_cleanup_that_discards() -> None:
+    sections = re.split(r"(?m)^(?=\S)", out()["out/etc/master.cf"])
+    using = [section.split()[0] for section in sections if "cleanup_service_name = cleanup_internal" in section]
+    assert sorted(using) == ["bounce", "defer", "trace"]
+
+
+def test_no_service_of_postfix_is_chrooted() -> None:
+    columns = str(Service("smtp", "unix", "smtp", options={"syslog_name": "a b"})).splitlines()
+    assert columns == ["smtp unix - - n - - smtp", "  -o {syslog_name = a b}"]
+
+
+def test_a_simulation_disables_what_asks_the_internet_but_checks_signatures() -> None:
+    def rendered(simulate: bool) -> dict[str, str]:
+        files = rspamd.render(
+            STATE,
+            PORTS,
+            redis_password="r",
+            controller_password="c",
+            nameservers=[("127.0.0.1", 2515)],
+            simulate=simulate,
+        )
+        return {path.removeprefix("rspamd/etc/local.d/"): text for path, text in by_path(files).items()}
+
+    simulated, real = rendered(True), rendered(False)
+    for module in ("rbl", "fuzzy_check", "surbl", "asn", "phishing", "neural"):
+        assert simulated[f"{module}.conf"] == "enabled = false;\n"
+        assert f"{module}.conf" not in real
+    for module in ("spf", "dkim", "dmarc"):
+        assert simulated[f"{module}.conf"] == "check_local = true;\n"
+        assert f"{module}.conf" not in real
+    assert simulated["options.inc"] == 'dns { nameserver = ["127.0.0.1:2515:1"]; }\n'
+    assert real["greylist.conf"] == "enabled = false;\n"
+
+
+def test_postgresql_is_reached_through_its_socket_only() -> None:
+    files = by_path(postgres.render(STATE))
+    assert "listen_addresses = ''" in files["db/postgresql.conf"]
+    assert "trust" not in files["db/pg_hba.conf"]
+    assert files["db/pg_hba.conf"].splitlines() == ["local all postgres peer map=admin", "local all all scram-sha-256"]
+
+
+@pytest.mark.parametrize(
+    ("made_by", "installed", "chosen"),
+    [(None, ["9.6", "15", "17"], "17"), ("15", ["15", "17"], "15")],
+)
+def test_a_cluster_is_run_by_the_version_that_made_it(
+    tmp_path: Path, made_by: str | None, installed: list[str], chosen: str
+) -> None:
+    for version in installed:
+        (tmp_path / "pg" / version / "bin").mkdir(parents=True)
+        (tmp_path / "pg" / version / "bin" / "postgres").touch()
+    if made_by:
+        (tmp_path / "db" / "cluster").mkdir(parents=True)
+        (tmp_path / "db" / "cluster" / "PG_VERSION").write_text(f"{made_by}\n")
+    assert postgres.binaries(tmp_path, tmp_path / "pg") == tmp_path / "pg" / chosen / "bin"
+
+
+def test_a_cluster_of_a_version_that_is_gone_is_named(tmp_path: Path) -> None:
+    (tmp_path / "db" / "cluster").mkdir(parents=True)
+    (tmp_path / "db" / "cluster" / "PG_VERSION").write_text("13\n")
+    with pytest.raises(FileNotFoundError, match="postgresql-13"):
+        postgres.binaries(tmp_path, tmp_path / "pg")
+
+
+def test_dovecot_takes_the_address_as_a_path_only_without_slashes() -> None:
+    text = by_path(dovecot.render(STATE, PORTS, hostname="mail.example", listen="127.0.0.1", database="d"))
+    characters = re.search(r"(?m)^auth_username_chars = (.*)$", text["dovecot/etc/dovecot.conf"])
+    assert characters is not None
+    assert not set("/%\\\"' \t") & set(characters[1]) - {"'"}
+    assert "home=/srv/thurn/mail/%Ld/%Ln" in text["dovecot/etc/dovecot.conf"]
+
+
+def test_programs_give_up_root_before_they_start() -> None:
+    sender = Program("sender", ("/v/python", "-m", "x", "100%"), ".", "thurn", ("thurn", "postdrop"))
+    text = supervisor.render(STATE, [sender, Program("mx", ("/m",), "mx")]).text
+    assert (
+        "command = /usr/bin/setpriv --reuid=thurn --regid=thurn --no-new-privs --groups=thurn,postdrop "
+        "--pdeathsig=TERM -- /v/python -m x 100%%\n"
+    ) in text
+    assert "command = /usr/bin/setpriv --pdeathsig=TERM -- /m" in text
+    assert text.count("autostart = false") == 2
+
+
+@pytest.mark.parametrize(("given", "name"), [("mail.example", "mail.example"), ("laptop", "laptop.localdomain")])
+def test_postfix_gets_a_name_with_a_dot(given: str, name: str) -> None:
+    assert fqdn(given) == name
+
+
+def test_postfix_gets_the_database_as_a_url() -> None:
+    assert (
+        database_url("host=/srv/thurn/db/run port=5432 dbname=thurn user=thurn_postfix password='a/b @:c'")
+        == "postgresql://thurn_postfix:a%2Fb%20%40%3Ac@/thurn?host=/srv/thurn/db/run&port=5432"
+    )
