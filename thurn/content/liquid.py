@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import wraps
 from typing import Any, cast
 
@@ -116,8 +117,7 @@ def _check_names(source: str, template: BoundTemplate) -> None:
     seen = template.analyze(include_partials=False)
     for name, spans in seen.filters.items():
         if name not in SOURCE.filters:
-            known = ", ".join(sorted(FILTERS - {"escape", "escape_once"}))
-            raise TemplateError(f"There is no filter “{name}”. Thurn knows {known}.", _line_at(source, spans[0].index))
+            raise TemplateError(f"There is no filter “{name}”. {_near(name)}", _line_at(source, spans[0].index))
     for local in seen.locals:
         if local in VARIABLES:
             raise TemplateError(f"“{local}” is taken: choose another name for {{% assign %}}.", 0)
@@ -138,6 +138,13 @@ def _check_names(source: str, template: BoundTemplate) -> None:
         for expression in _expressions(node):
             if isinstance(expression, RangeLiteral):
                 _check_range(expression, _line_at(source, node.token.start_index))
+
+
+def _near(name: str) -> str:
+    """A filter with a name like this one, or the ones that are used most."""
+    if close := get_close_matches(name, FILTERS, 1):
+        return f"Did you mean {close[0]}?"
+    return "Often used: default, upcase, downcase, capitalize, date, truncate, replace, split, join."
 
 
 def _check_range(expression: RangeLiteral, line: int) -> None:
