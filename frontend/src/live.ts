@@ -6,7 +6,7 @@ const seen = new WeakMap<Element, number>();
 function say(region: Element, live: boolean): void {
   for (const note of document.querySelectorAll<HTMLElement>(`[data-live-note="${region.id}"]`)) {
     const since = seen.get(region);
-    const at = since ? new Date(since).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" }) : "";
+    const at = since ? new Date(since).toLocaleTimeString("en", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }) : "";
     const text = live ? "Live" : at ? `Last seen ${at}, reconnecting` : "Reconnecting";
     const label = note.querySelector("[data-label]");
     if (label && label.textContent !== text) label.textContent = text;

@@ -331,6 +331,16 @@ async def test_a_database_that_is_away_for_a_moment_does_not_end_the_stream(
     await stream.aclose()
 
 
+async def test_a_stream_ends_when_the_server_is_about_to_stop(
+    site, system: Connection, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(live, "TICK", 0.01)
+    stream = looking(site.app, await made_up.campaign(system, state="sending", recipients=5))
+    await anext(stream)
+    site.app.state.stopping = True
+    assert [message async for message in stream] == []
+
+
 async def test_the_events_of_a_campaign_that_is_over_say_so_at_once(signed_in: Signed, system: Connection):
     client, _ = signed_in
     id_ = await made_up.campaign(system, state="sent", recipients=5)

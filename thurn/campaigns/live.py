@@ -103,6 +103,8 @@ async def stream(request: Request, viewer: Viewer, campaign: int) -> AsyncGenera
     """Whole fragments when something has changed, the same again as a sign of life, `done` at the end."""
     sent, quiet = "", 0
     for _ in range(LIFE):
+        if getattr(request.app.state, "stopping", False):
+            return  # the browser connects again, to whatever comes next
         try:
             async with in_workspace(request.app.state.pool, viewer.workspace_id) as db:
                 shown = await view(db, campaign)

@@ -107,7 +107,7 @@ async def _imports(db: Connection) -> list[Need]:
         else:
             what, level = f"{row['rows_refused']:,} rows of {row['filename']} were not taken", "warn"
             why = f"The reason stands beside each. The other {row['taken']:,} contacts are in."
-        need = Need("bad" if level == "bad" else "warn", what, why, "Review", f"contacts/imports/{row['id']}")
+        need = Need("bad" if level == "bad" else "warn", what, why, "Review", f"contacts/import/{row['id']}")
         found.append(need)
     return found
 

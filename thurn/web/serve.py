@@ -22,8 +22,9 @@ def main(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    app = create_app(settings)
     server = Server(
-        create_app(settings),
+        app,
         address=settings.listen,
         port=settings.port["http"],
         interface=Interfaces.ASGI,
@@ -32,8 +33,13 @@ async def _serve(settings: Settings) -> None:
         log_level=LogLevels.warning,
     )
     loop = asyncio.get_running_loop()
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(stop, server.stop)
+
+    def stop() -> None:
+        app.state.stopping = True  # streams of events end by themselves; the server waits for open answers
+        server.stop()  # type: ignore[no-untyped-call]  # Granian gives it no types
+
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop)
     beating = asyncio.create_task(beat(settings, "web"))
     structlog.get_logger().info("serving", address=settings.listen, port=settings.port["http"])
     try:
