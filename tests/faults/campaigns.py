@@ -8,7 +8,9 @@ import psycopg
 
 from thurn.campaigns import service
 from thurn.db.connect import connect, conninfo
-from thurn.mailhost.service import add_domain
+from thurn.mailhost.check import check_domain
+from thurn.mailhost.records import facts, records
+from thurn.mailhost.service import add_domain, get_domain_by_id
 from thurn.settings import Settings
 from thurn.simulate import client
 from thurn.stack.control import status
@@ -20,8 +22,10 @@ async def launch(settings: Settings, recipients: int) -> tuple[int, list[str]]:
     """Launch a campaign to `recipients` addresses that simply take mail; returns its id and the addresses."""
     async with await connect(settings, "system", autocommit=True) as db, db.transaction():
         if not await (await db.execute("SELECT 1 FROM domain WHERE name = 'house.example'")).fetchone():
-            await add_domain(db, 1, name="house.example", settings=settings)
-            await db.execute("UPDATE domain SET verified_at = now()")
+            domain = await add_domain(db, 1, name="house.example", settings=settings)
+            found = facts(await get_domain_by_id(db, domain), settings)
+            client.publish(settings, [{"name": r.name, "type": r.type, "value": v} for r in records(found) for v in r.values])
+            await check_domain(db, domain, settings)
         row = await (
             await db.execute(
                 "INSERT INTO template (workspace_id, name, kind, subject, source)"

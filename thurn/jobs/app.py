@@ -15,7 +15,7 @@ jobs = procrastinate.Blueprint()
 
 
 def make_app(settings: Settings) -> procrastinate.App:
-    """The engine of one installation, with every task registered."""
+    """The engine of one installation, with every task registered. Once a process: the tasks are named on the way."""
     connector = procrastinate.PsycopgConnector(conninfo=conninfo(settings, "system"), min_size=1, max_size=4)
     app = procrastinate.App(
         connector=connector, import_paths=TASK_MODULES, worker_defaults={"additional_context": {"settings": settings}}

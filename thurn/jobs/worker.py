@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import psycopg
 import structlog
 import uvloop
+from procrastinate.exceptions import ConnectorException
 
 from thurn.campaigns.snapshot import finish
 from thurn.db.connect import Connection, connect
@@ -33,15 +34,15 @@ async def loop(settings: Settings, name: str, step: Callable[[Connection], Await
 
 
 async def _jobs(settings: Settings) -> None:
+    app = make_app(settings)
     while True:
         try:
-            app = make_app(settings)
             async with app.open_async():
                 await _retry_orphans(settings)
                 await app.run_worker_async(
                     install_signal_handlers=False, listen_notify=True, fetch_job_polling_interval=5
                 )
-        except (psycopg.Error, OSError) as error:
+        except (psycopg.Error, ConnectorException, OSError) as error:
             log.warning("database trouble, trying again", loop="jobs", error=str(error))
         await asyncio.sleep(1)
 
