@@ -29,7 +29,7 @@ def hash_now(password: str) -> str:
 
 def _matches(encoded: str, password: str) -> bool:
     try:
-        return _hasher.verify(encoded, password)
+        return _hasher.verify(encoded, password.encode("utf-8", "surrogatepass"))
     except (VerificationError, InvalidHashError):
         return False
 

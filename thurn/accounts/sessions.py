@@ -48,7 +48,7 @@ async def sign_in(
 
     Commit also after a refusal: the failure is counted in the same transaction.
     """
-    address = email.replace("\0", "").strip().lower()[:320]
+    address = _storable(email).strip().lower()[:320]
     locked = await one(db, "SELECT pg_try_advisory_xact_lock(hashtext('sign-in'), hashtext(%s)) AS mine", [address])
     if not locked["mine"]:
         return SignInRefused("Somebody is trying to sign in with this address right now. Try again in a moment.", 1)
@@ -75,7 +75,7 @@ async def start_session(db: Connection, *, account: int, ip: str = "", user_agen
     await db.execute(
         """INSERT INTO session (token_hash, account_id, csrf, expires_at, ip, user_agent)
            VALUES (%s, %s, %s, now() + %s, %s, %s)""",
-        [hash_token(started.token), account, started.csrf, LASTS, ip, user_agent.replace("\0", "")[:300]],
+        [hash_token(started.token), account, started.csrf, LASTS, ip, _storable(user_agent)[:300]],
     )
     return started
 
@@ -122,6 +122,10 @@ async def _must_wait(db: Connection, address: str, ip: str) -> int:
         _wait(row["by_ip"] - _FREE_BY_IP, row["ip_ago"]),
     ]
     return max(waits)
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def _wait(beyond: int, ago: float | None) -> int:

@@ -91,6 +91,7 @@ async def get_template(db: ApiDb, template_id: Id) -> TemplateFull:
 @router.put("/templates/{template_id}")
 async def update_template(db: ApiDb, template_id: Id, new: TemplateIn) -> TemplateFull:
     """Replace a template. Campaigns that were launched keep what they had."""
+    await service.get_template(db, template_id)
     await service.update_template(db, template_id, name=new.name, kind=new.kind, subject=new.subject, source=new.source)
     return TemplateFull(**await service.get_template(db, template_id))
 

@@ -75,7 +75,8 @@ def _error_page(request: Request, status: int, title: str, text: str, headers: d
 
 
 async def _http(request: Request, error: HTTPException) -> Response:
-    standard = error.detail == HTTPStatus(error.status_code).phrase
+    # What the framework says by itself is not for people.
+    standard = error.detail in (HTTPStatus(error.status_code).phrase, "There was an error parsing the body")
     headers = dict(error.headers) if error.headers else None
     more: dict[str, Any] = getattr(error, "more", {})  # of schemas.HttpProblem
     return answer(request, error.status_code, "" if standard else error.detail, headers=headers, **more)
@@ -148,5 +149,6 @@ def install(app: FastAPI) -> None:
     for down in (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed, TooManyRequests):
         app.add_exception_handler(down, _database_down)
     app.add_exception_handler(psycopg.DataError, _bad_data)
+    app.add_exception_handler(UnicodeEncodeError, _bad_data)
     app.add_exception_handler(psycopg.IntegrityError, _conflict)
     app.add_exception_handler(Exception, _fault)

@@ -64,6 +64,7 @@ class HttpProblem(HTTPException):
 
 
 _DESCRIBED = {
+    400: "The body is not what its Content-Type says, for example no UTF-8.",
     401: "No API key, or one that is not valid.",
     404: "There is no such thing in this workspace.",
     409: "The state of things does not allow it.",

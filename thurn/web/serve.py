@@ -30,7 +30,7 @@ async def _serve(settings: Settings) -> None:
         interface=Interfaces.ASGI,
         websockets=False,
         log_access=False,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
     )
     loop = asyncio.get_running_loop()
 

@@ -1,0 +1,196 @@
+"""The wall between workspaces, tried on every route of the API and on every page with a workspace in its path.
+
+The routes come from the OpenAPI document and from the application: a new one is walked without being named here.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.routing import iter_route_contexts
+
+from thurn.accounts.service import create_account, create_api_key
+from thurn.accounts.sessions import start_session
+from thurn.db.connect import Connection
+from thurn.settings import Settings
+from thurn.web.app import Application, create_app
+
+SECRET = "belongs-to-theirs"
+UNSAFE = ("post", "put", "patch", "delete")
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """What another workspace has: every value that can stand in a path."""
+
+    workspace: int
+    values: dict[str, Any]
+
+
+SEED = """
+INSERT INTO contact (workspace_id, email) VALUES (%(w)s, '{SECRET}@x.example') RETURNING id AS contact_id;
+INSERT INTO list (workspace_id, name) VALUES (%(w)s, '{SECRET}') RETURNING id AS list_id;
+INSERT INTO contact_import (workspace_id, filename, path) VALUES (%(w)s, '{SECRET}', '/x') RETURNING id AS import_id;
+INSERT INTO template (workspace_id, name, kind, subject, source)
+  VALUES (%(w)s, '{SECRET}', 'html', 's', '<p>x</p>') RETURNING id AS template_id;
+INSERT INTO domain (workspace_id, name, bounce_host)
+  VALUES (%(w)s, '{SECRET}.example', 'bounce.{SECRET}.example') RETURNING id AS domain_id, name;
+INSERT INTO mailbox (workspace_id, domain_id, address, password_hash)
+  SELECT workspace_id, id, '{SECRET}@' || name, 'x' FROM domain WHERE workspace_id = %(w)s RETURNING address;
+INSERT INTO alias (workspace_id, domain_id, address, target)
+  SELECT workspace_id, id, 'alias-{SECRET}@' || name, 'x' FROM domain WHERE workspace_id = %(w)s
+  RETURNING address AS alias;
+INSERT INTO campaign (workspace_id, name, from_address)
+  VALUES (%(w)s, '{SECRET}', 'a@{SECRET}.example') RETURNING id AS campaign_id;
+INSERT INTO list_member (list_id, contact_id, workspace_id)
+  SELECT l.id, c.id, %(w)s FROM list l, contact c WHERE l.workspace_id = %(w)s AND c.workspace_id = %(w)s RETURNING 1;
+INSERT INTO contact_import_reject (import_id, row_number, workspace_id, reason, raw)
+  SELECT id, 1, workspace_id, '{SECRET}', 'x' FROM contact_import WHERE workspace_id = %(w)s RETURNING 1
+""".replace("{SECRET}", SECRET)
+TABLES = ("contact", "list", "contact_import", "template", "domain", "mailbox", "alias", "campaign", "list_member",
+          "contact_import_reject", "api_key", "account", "membership")  # fmt: skip
+
+
+@pytest.fixture
+async def theirs(system: Connection, other_workspace: int) -> Theirs:
+    """The other workspace's things."""
+    values: dict[str, Any] = {}
+    for statement in SEED.split(";"):
+        row = await (await system.execute(statement, {"w": other_workspace})).fetchone()  # type: ignore[arg-type]
+        assert row is not None
+        values |= row
+    values["key_id"], _ = await create_api_key(system, other_workspace, SECRET)
+    await create_account(
+        system, email=f"{SECRET}@y.example", name=SECRET, password="long enough 1", workspace=other_workspace
+    )
+    return Theirs(other_workspace, values)
+
+
+async def snapshot(system: Connection, workspace: int) -> str:
+    """Everything the other workspace has, as text."""
+    found = []
+    for table in TABLES:
+        where = "" if table == "account" else " WHERE workspace_id = %s"
+        query = f"SELECT * FROM {table}{where}"  # noqa: S608 - names from TABLES
+        rows = await system.execute(query, [workspace] if where else [])  # type: ignore[arg-type]
+        found.append(json.dumps(await rows.fetchall(), default=str, sort_keys=True))
+    return "\n".join(found)
+
+
+def operations(app: Application) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in app.openapi()["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def filled(path: str, values: dict[str, Any]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda match: str(values[match[1]]), path)
+
+
+def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) -> dict[str, Any]:
+    """A body the schema takes, which names the other's things wherever it can."""
+    content = operation.get("requestBody", {}).get("content", {})
+    if "multipart/form-data" in content:
+        return {"files": {"file": b"email\nx@x.example\n"}, "data": {"list_id": str(theirs.values["list_id"])}}
+    if "application/json" not in content:
+        return {}
+    schema = document["components"]["schemas"][content["application/json"]["schema"]["$ref"].rpartition("/")[2]]
+    samples = {
+        "email": "new@x.example", "fields": {"a": "b"}, "lists": [theirs.values["list_id"]], "name": "mine",
+        "contacts": [theirs.values["contact_id"]], "kind": "html", "subject": "s", "source": "<p>x</p>",
+        "contact": {"email": "x@x.example"}, "from_address": f"a@{SECRET}.example", "from_name": "x", "reply_to": "",
+        "template_id": theirs.values["template_id"], "list_ids": [theirs.values["list_id"]],
+        "password": "Long enough 123",
+        "address": f"fresh@{SECRET}.example", "quota_bytes": 10**9, "enabled": True,
+    }  # fmt: skip
+    return {"json": {name: samples[name] for name in schema["properties"]}}
+
+
+async def test_a_key_sees_and_changes_nothing_of_another_workspace(
+    api: httpx.AsyncClient, site: Any, system: Connection, theirs: Theirs
+) -> None:
+    before = await snapshot(system, theirs.workspace)
+    walked = 0
+    for method, path, operation in operations(site.app):
+        body = bodies(site.app.openapi(), operation, theirs)
+        answer = await api.request(method, filled(path, theirs.values), **body)
+        assert answer.status_code < 500, (method, path, answer.text)
+        # An answer that says no may repeat what was sent.
+        assert answer.status_code >= 400 or SECRET not in answer.text, (method, path, answer.text)
+        if "{" in path:
+            assert answer.status_code == 404, (method, path, answer.status_code, answer.text)
+        walked += 1
+    assert walked >= 40
+    assert await snapshot(system, theirs.workspace) == before
+
+
+async def test_every_operation_needs_a_key_and_is_described(browser: httpx.AsyncClient, clean: Settings) -> None:
+    app = create_app(clean)
+    names = []
+    values = dict.fromkeys(("contact_id", "list_id", "import_id", "template_id", "campaign_id", "key_id"), 1)
+    for method, path, operation in operations(app):
+        names.append(operation["operationId"])
+        assert operation["security"] == [{"API key": []}], path
+        assert operation["description"], path
+        answer = await browser.request(method, filled(path, {**values, "name": "x.example", "address": "a@x.example",
+                                                             "alias": "b@x.example"}))  # fmt: skip
+        assert answer.status_code in (401, 422), (method, path)
+        assert "401" in operation["responses"], path
+    assert len(names) == len(set(names))
+
+
+def _pages(app: Application) -> list[tuple[str, str]]:
+    return [
+        (method.lower(), str(route.path))
+        for route in iter_route_contexts(app.routes)
+        if str(route.path).startswith("/w/{workspace}")
+        for method in set(route.methods or ()) - {"HEAD"}
+    ]
+
+
+async def test_somebody_of_another_workspace_gets_no_page_of_it(
+    signed_in: tuple[httpx.AsyncClient, Any], site: Any, system: Connection, theirs: Theirs
+) -> None:
+    browser, session = signed_in
+    before = await snapshot(system, theirs.workspace)
+    pages = _pages(site.app)
+    assert len(pages) > 20
+    for method, path in pages:
+        values = {name: theirs.values.get(name, theirs.values["list_id"]) for name in re.findall(r"\{(\w+)", path)}
+        concrete = re.sub(r"\{(\w+)(?::\w+)?\}", lambda match, v=values: str(v[match[1]]), path)
+        for workspace in ("other", "main"):
+            url = concrete.replace(f"/w/{values['workspace']}", f"/w/{workspace}", 1)
+            body = {"data": {"csrf": session.csrf}} if method in UNSAFE else {}
+            answer = await browser.request(method, url, headers={"X-CSRF-Token": session.csrf}, **body)
+            assert answer.status_code < 500, (method, url)
+            if workspace == "other":
+                assert answer.status_code == 404, (method, url, answer.status_code)
+            assert SECRET not in answer.text.replace(f"{SECRET}.example", ""), (method, url)
+    assert await snapshot(system, theirs.workspace) == before
+
+
+async def test_every_page_that_changes_something_refuses_a_wrong_token(
+    signed_in: tuple[httpx.AsyncClient, Any], site: Any, system: Connection
+) -> None:
+    before = await snapshot(system, 1)
+    for method, path in _pages(site.app):
+        if method in UNSAFE:
+            url = re.sub(r"\{(\w+)(?::\w+)?\}", "1", path).replace("/w/1", "/w/main", 1)
+            answer = await signed_in[0].request(method, url, data={"csrf": "wrong"})
+            assert answer.status_code == 403, (method, url)
+    assert await snapshot(system, 1) == before
+
+
+async def test_a_session_of_somebody_who_lost_the_workspace_opens_it_no_more(
+    site: Any, system: Connection, make_account: Any
+) -> None:
+    account = await make_account("gone@x.example")
+    session = await start_session(system, account=account)
+    async with site.client(cookies={"thurn-session": session.token}) as client:
+        assert (await client.get("/w/main/contacts")).status_code == 200
+        await system.execute("DELETE FROM membership WHERE account_id = %s", [account])
+        assert (await client.get("/w/main/contacts")).status_code == 404
