@@ -174,6 +174,7 @@ def test_submission_without_signing_in_takes_nothing(stack: Settings) -> None:
         assert client.rcpt(RESI)[0] == 554
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
 def test_old_tls_is_refused(stack: Settings) -> None:
     context = trusting(stack)
     context.set_ciphers("DEFAULT@SECLEVEL=0")

@@ -68,6 +68,15 @@ def test_missing_packages_and_users_are_named(monkeypatch: pytest.MonkeyPatch) -
     assert "system users: nobody-of-this-name" in checks.machine()[0]
 
 
+@pytest.mark.parametrize(
+    ("version", "fine"), [("2.3.19.1 (9b53102964)\n", True), ("2.4.1-4 (7d8c0e5759)\n", False), ("2.2.36\n", False)]
+)
+def test_a_dovecot_that_reads_another_language_is_refused(version: str, fine: bool) -> None:
+    complaints = checks.dovecot(version)
+    assert (not complaints) == fine
+    assert fine or f"Dovecot {version.split()[0]}." in complaints[0]
+
+
 def test_only_root_may_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "must be started by root" in checks.complaints(SHORT)[0]

@@ -3,6 +3,7 @@
 import os
 import pwd
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,6 +33,10 @@ _NAME = (
     "The state directory {state} has characters in its name that the daemons' configuration cannot hold. "
     "Choose one with letters, digits, dots, hyphens and underscores, by --state."
 )
+_DOVECOT = (
+    "This machine has Dovecot {version}. Thurn writes configuration for 2.3, the one in Debian 12; version 2.4 reads "
+    "another language. Run Thurn on Debian 12."
+)
 _LENGTH = (
     "The path of the state directory {state} is too long ({length} characters): UNIX sockets inside it would pass the "
     "system's limit. Choose one of at most {longest} characters, by --state."
@@ -49,7 +54,7 @@ def complaints(state: Path) -> list[str]:
     """Everything that keeps this installation from starting; empty when it can."""
     if os.geteuid() != 0:
         return [_ROOT]
-    return [*machine(), *place_of_state(state), *enterable(state)]
+    return machine() or [*dovecot(), *place_of_state(state), *enterable(state)]
 
 
 def machine() -> list[str]:
@@ -62,6 +67,13 @@ def machine() -> list[str]:
     return [
         f"This machine lacks {what}. Run `deploy/install-packages` as root; it installs them and changes nothing else."
     ]
+
+
+def dovecot(version: str | None = None) -> list[str]:
+    """A Dovecot whose configuration language is not the one we write; `version` as `dovecot --version` prints it."""
+    if version is None:
+        version = subprocess.run(["/usr/sbin/dovecot", "--version"], capture_output=True, text=True, check=True).stdout
+    return [] if version.startswith("2.3.") else [_DOVECOT.format(version=version.split()[0])]
 
 
 def place_of_state(state: Path) -> list[str]:

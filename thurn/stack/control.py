@@ -74,10 +74,11 @@ def up(settings: Settings, wanted: Sequence[str] = (), *, wait: bool = True, rep
             _ensure_supervisor(supervisor)
             before = supervisor.processes()
             for role in chosen:
-                if role in changed and before[role].state != "stopped":
+                if before[role].state == "failing" or (role in changed and before[role].state != "stopped"):
                     _stop_and_wait(supervisor, (role,))
-                if supervisor.processes()[role].state != "running":
+                if supervisor.processes()[role].state == "stopped":
                     say(f"Starting {role}")
+                    _forget_signs_of_life(settings.state, role)
                     supervisor.start(role)
                 if role == "db":
                     wait_until_healthy(settings, supervisor, ["db"])
@@ -98,8 +99,7 @@ def down(state: Path) -> int:
             supervisor.shut_down()
             wait_until_gone(state, 30.0)
     left = end_all(state)
-    for sign in (state / "run").glob("*.alive"):
-        sign.unlink(missing_ok=True)
+    _forget_signs_of_life(state, "*")
     return left
 
 
@@ -133,6 +133,8 @@ def wait_until_healthy(settings: Settings, supervisor: Supervisor, wanted: Seque
                 continue
             if found.process.state == "failing":
                 failing_since.setdefault(role, now)
+            elif found.process.state == "running":  # `starting` may be the next try of one that fails
+                failing_since.pop(role, None)
             hopeless = role in failing_since and now - failing_since[role] > _FAILING
             if hopeless or found.process.state == "stopped" or now > deadline:
                 raise StackError(_why(settings.state, role, found))
@@ -194,6 +196,12 @@ def _stop_and_wait(supervisor: Supervisor, chosen: Sequence[str]) -> None:
 
 
 _GONE = Process("stopped", None, None)
+
+
+def _forget_signs_of_life(state: Path, role: str) -> None:
+    """Those of an earlier life would pass for the new one's."""
+    for sign in (state / "run").glob(f"{role}.alive"):
+        sign.unlink(missing_ok=True)
 
 
 def _why(state: Path, role: str, found: RoleStatus) -> str:
