@@ -29,7 +29,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	  { echo "Thurn needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) -V). Name another: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "Setting up the Python environment in $(VENV)"
 	@umask 022; $(PYTHON) -m venv $(VENV)
-	@umask 022; $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@umask 022; $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r requirements.lock
 	@umask 022; $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
