@@ -1,7 +1,7 @@
 """Secrets of an installation: generated once, one file each, different everywhere; what the database keeps is sealed.
 
-The files lie in `<state>/secrets` (0750, root and the group `thurn`). Keys for tokens are derived from the master key by
-label (HKDF, RFC 5869), so that a leaked token key says nothing about the others.
+The files lie in `<state>/secrets` (0750, root and the group `thurn`). Keys for tokens are derived from the master key
+by label (HKDF, RFC 5869), so that a leaked token key says nothing about the others.
 """
 
 import os

@@ -92,7 +92,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(state: Path | str | None = None) -> Settings:
-    """Settings of the state directory: the argument, else `THURN_STATE`, else `./var` in a checkout, else /var/lib/thurn."""
+    """The state directory at hand: the argument, else THURN_STATE, else ./var in a checkout, else /var/lib/thurn."""
     if state is None:
         state = os.environ.get("THURN_STATE")
     if state is None:

@@ -169,7 +169,8 @@ async def test_the_claim_and_the_lanes_use_the_partial_index_however_large_the_l
     plan = await (
         await system.execute(
             """EXPLAIN SELECT d.id FROM delivery d WHERE d.campaign_id = %s AND d.provider = 'other'
-               AND d.state = 'queued' AND d.send_at <= now() ORDER BY d.send_at, d.id LIMIT 100 FOR UPDATE SKIP LOCKED""",
+               AND d.state = 'queued' AND d.send_at <= now()
+               ORDER BY d.send_at, d.id LIMIT 100 FOR UPDATE SKIP LOCKED""",
             [campaign],
         )
     ).fetchall()

@@ -11,8 +11,8 @@ from thurn.delivery.ledger import Entry, Fact, advance, gauge
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-def walk(*facts: Fact, start: Entry = Entry("leased", 1)) -> tuple[Entry, dict[str, int]]:
-    entry, tallies = start, {}
+def walk(*facts: Fact) -> tuple[Entry, dict[str, int]]:
+    entry, tallies = Entry("leased", 1), {}
     for fact in facts:
         change = advance(entry, fact)
         if change:

@@ -24,7 +24,9 @@ async def launch(settings: Settings, recipients: int) -> tuple[int, list[str]]:
         if not await (await db.execute("SELECT 1 FROM domain WHERE name = 'house.example'")).fetchone():
             domain = await add_domain(db, 1, name="house.example", settings=settings)
             found = facts(await get_domain_by_id(db, domain), settings)
-            client.publish(settings, [{"name": r.name, "type": r.type, "value": v} for r in records(found) for v in r.values])
+            client.publish(
+                settings, [{"name": r.name, "type": r.type, "value": v} for r in records(found) for v in r.values]
+            )
             await check_domain(db, domain, settings)
         row = await (
             await db.execute(

@@ -17,14 +17,18 @@ HEAD = b"Nov 23 20:30:01 mail out/"
             Line("4Nl1Wk2bQHz1", "from", sender="b.e1.google.abc@bounce.x.example"),
         ),
         (
-            b"smtp[13]: 9A3F21C: to=<a@b.example>, relay=mx.b.example[192.0.2.1]:25, conn_use=2, delay=0.2, "
-            b"delays=0.1/0/0/0.1, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as X)",
+            (
+                b"smtp[13]: 9A3F21C: to=<a@b.example>, relay=mx.b.example[192.0.2.1]:25, conn_use=2, delay=0.2, "
+                b"delays=0.1/0/0/0.1, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as X)"
+            ),
             Line("9A3F21C", "sent", reply="250 2.0.0 Ok: queued as X", said=True),
         ),
         (
-            b"smtp[13]: 9A3F21C: to=<a@b.example>, relay=mx.b.example[192.0.2.1]:25, delay=0.2, delays=0.1/0/0/0.1, "
-            b"dsn=5.1.1, status=bounced (host mx.b.example[192.0.2.1] said: 550 5.1.1 <a@b.example>: no such user "
-            b"(in reply to RCPT TO command))",
+            (
+                b"smtp[13]: 9A3F21C: to=<a@b.example>, relay=mx.b.example[192.0.2.1]:25, delay=0.2, delays=0/0/0/0.1, "
+                b"dsn=5.1.1, status=bounced (host mx.b.example[192.0.2.1] said: 550 5.1.1 <a@b.example>: no such user "
+                b"(in reply to RCPT TO command))"
+            ),
             Line(
                 "9A3F21C",
                 "bounced",
@@ -33,8 +37,10 @@ HEAD = b"Nov 23 20:30:01 mail out/"
             ),
         ),
         (
-            b"smtp[13]: 9A3F21C: to=<a@b.example>, relay=none, delay=30, delays=0/0/30/0, dsn=4.4.1, status=deferred "
-            b"(connect to mx.b.example[192.0.2.1]:25: Connection timed out)",
+            (
+                b"smtp[13]: 9A3F21C: to=<a@b.example>, relay=none, delay=30, delays=0/0/30/0, dsn=4.4.1, status=deferred"
+                b" (connect to mx.b.example[192.0.2.1]:25: Connection timed out)"
+            ),
             Line("9A3F21C", "deferred", reply="4.4.1 connect to mx.b.example[192.0.2.1]:25: Connection timed out"),
         ),
         (b"qmgr[12]: 9A3F21C: removed", Line("9A3F21C", "removed")),

@@ -12,7 +12,7 @@ from thurn.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at before sending: what, why it matters, how to put it right. `link` is below `/w/<workspace>`."""
+    """One thing looked at before sending: what, why it matters, how to mend it. `link` is below `/w/<workspace>`."""
 
     level: Literal["ok", "warn", "bad"]
     what: str
@@ -108,7 +108,8 @@ async def get(db: Connection, campaign: int) -> Row | None:
         await db.execute(
             """SELECT c.*, t.name AS template_name,
                  coalesce((SELECT jsonb_agg(jsonb_build_object('id', l.id, 'name', l.name) ORDER BY l.name)
-                           FROM campaign_list cl JOIN list l ON l.id = cl.list_id WHERE cl.campaign_id = c.id), '[]') AS lists
+                           FROM campaign_list cl JOIN list l ON l.id = cl.list_id
+                           WHERE cl.campaign_id = c.id), '[]') AS lists
                FROM campaign c LEFT JOIN template t ON t.id = c.template_id WHERE c.id = %s""",
             [campaign],
         )
@@ -119,7 +120,8 @@ async def page(db: Connection, *, before: int | None = None, limit: int = 25) ->
     """Campaigns, newest first, older than `before` (an id), each with its `tallies`."""
     rows = await (
         await db.execute(
-            "SELECT * FROM campaign WHERE (%(before)s::bigint IS NULL OR id < %(before)s) ORDER BY id DESC LIMIT %(limit)s",
+            "SELECT * FROM campaign WHERE (%(before)s::bigint IS NULL OR id < %(before)s)"
+            " ORDER BY id DESC LIMIT %(limit)s",
             {"before": before, "limit": limit},
         )
     ).fetchall()
@@ -237,10 +239,14 @@ async def _check_content(db: Connection, row: Row) -> list[Finding]:
             Finding(
                 "ok",
                 "The mail is complete.",
-                f"Subject, unsubscribe link, {len(program.links)} tracked links.",
+                _parts(len(program.links)),
             )
         )
     return findings
+
+
+def _parts(links: int) -> str:
+    return f"Subject, unsubscribe link, {links} tracked link{'' if links == 1 else 's'}."
 
 
 async def _check_audience(db: Connection, row: Row) -> Finding:

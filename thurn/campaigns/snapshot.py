@@ -45,8 +45,8 @@ WHERE id = %(campaign)s RETURNING state
 async def snapshot(db: Connection, campaign: int, settings: Settings, *, chunk: int = CHUNK) -> None:
     """Insert the deliveries of a launching campaign and set it to `sending`; commits every chunk.
 
-    Stops without a word when the campaign was paused or cancelled meanwhile. Run again after a kill, it goes on where the
-    last committed chunk ended; a recipient exists once (`UNIQUE (campaign_id, contact_id)`).
+    Stops without a word when the campaign was paused or cancelled meanwhile. Run again after a kill, it goes on where
+    the last committed chunk ended; a recipient exists once (`UNIQUE (campaign_id, contact_id)`).
     """
     resolver = make_resolver(settings.nameservers)
     while True:

@@ -14,7 +14,7 @@ from thurn.settings import Settings, load_settings
 
 T = TypeVar("T")
 
-State = Annotated[Path | None, typer.Option("--state", help="State directory; default $THURN_STATE, ./var or /var/lib/thurn.")]
+State = Annotated[Path | None, typer.Option("--state", help="Else $THURN_STATE, ./var or /var/lib/thurn.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 Workspace = Annotated[str, typer.Option("--workspace", help="Which workspace.")]
 

@@ -28,18 +28,17 @@ def prepare_database(settings: Settings, admin: str) -> None:
             name = f"thurn_{role}"
             if not db.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone():
                 db.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(name)))
-            db.execute(
-                sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), sql.Literal(secrets.ensure(f"db-{role}")))
-            )
+            password = sql.Literal(secrets.ensure(f"db-{role}"))
+            db.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), password))
         if settings.database_url:
             database = conninfo_to_dict(settings.database_url).get("dbname", DATABASE)
         else:
             database = DATABASE
         if not db.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone():
             db.execute(
-                sql.SQL("CREATE DATABASE {} OWNER thurn_owner TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'").format(
-                    sql.Identifier(str(database))
-                )
+                sql.SQL(
+                    "CREATE DATABASE {} OWNER thurn_owner TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'"
+                ).format(sql.Identifier(str(database)))
             )
         db.execute(sql.SQL("REVOKE CREATE ON DATABASE {} FROM PUBLIC").format(sql.Identifier(str(database))))
     with psycopg.connect(conninfo_with_database(admin, str(database)), autocommit=True) as db:

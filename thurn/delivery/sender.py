@@ -154,7 +154,7 @@ class Sender:
         )
 
     async def _adopt_orphans(self, db: Connection) -> None:
-        """Leases of this life it does not know of: a claim was committed, and the connection lost before it was told."""
+        """Leases of this life it does not know of: the claim was committed, the connection lost before we heard."""
         for lease in await leases_of(db, [self._life]):
             if lease not in self._held:
                 self._held.add(lease)

@@ -27,7 +27,7 @@ def make_app(settings: Settings) -> procrastinate.App:
 
 def settings_of(context: procrastinate.JobContext) -> Settings:
     """The installation a task runs for; the task needs `pass_context=True`."""
-    return cast(Settings, context.additional_context["settings"])
+    return cast("Settings", context.additional_context["settings"])
 
 
 async def defer(db: Connection, task: str, *, lock: str | None = None, **arguments: Any) -> None:

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 async def loop(settings: Settings, name: str, step: Callable[[Connection], Awaitable[int]], pause: float) -> None:
-    """Call `step` on a connection of its own, again at once while it finds work, else after `pause` seconds; for ever."""
+    """Call `step` on a connection of its own for ever: at once while it finds work, else after `pause` seconds."""
     while True:
         try:
             async with await connect(settings, "system", autocommit=True) as db:

@@ -56,11 +56,11 @@ class Session(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout):
             session = cls()
-            greeting, ehlo = session._greeting  # noqa: SLF001 - our own class
+            greeting, ehlo = session._greeting
             await loop.create_connection(lambda: session, host, port)
             if (reply := await greeting).code != 220:
                 raise NotConnected(str(reply))
-            session._write(f"EHLO {helo}\r\n".encode())  # noqa: SLF001
+            session._write(f"EHLO {helo}\r\n".encode())
             reply = await ehlo
         offered = reply.text.upper().split()
         if reply.code != 250 or "PIPELINING" not in offered or "CHUNKING" not in offered:
