@@ -22,7 +22,7 @@ def settings() -> Iterator[Settings]:
     """An installation of which only the database runs. Short path: a UNIX socket's name holds 107 bytes."""
     state = Path(tempfile.mkdtemp(prefix="thurn-", dir="/tmp"))
     state.chmod(0o755)
-    bindir = sorted(Path("/usr/lib/postgresql").iterdir())[-1] / "bin"
+    bindir = max(Path("/usr/lib/postgresql").iterdir()) / "bin"
     cluster, run = state / "db" / "cluster", state / "db" / "run"
     run.mkdir(parents=True)
     cluster.mkdir()
@@ -30,8 +30,12 @@ def settings() -> Iterator[Settings]:
     shutil.chown(run, "postgres")
 
     def as_postgres(*command: str | Path) -> None:
-        subprocess.run(["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *map(str, command)],
-                       check=True, stdout=subprocess.DEVNULL, cwd="/")
+        subprocess.run(
+            ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *map(str, command)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+        )
 
     as_postgres(bindir / "initdb", "-D", cluster, "-A", "trust", "-U", "postgres", "--no-sync")
     options = f"-k {run} -c listen_addresses= -c fsync=off -c synchronous_commit=off -c max_connections=60"

@@ -9,7 +9,9 @@ from thurn.db.connect import Connection, Pool, in_workspace
 async def test_a_workspace_sees_only_its_own_rows(system: Connection, app_pool: Pool) -> None:
     await system.execute("INSERT INTO workspace (slug, name) VALUES ('other', 'Other')")
     other = (await (await system.execute("SELECT id FROM workspace WHERE slug = 'other'")).fetchone() or {})["id"]
-    await system.execute("INSERT INTO contact (workspace_id, email) VALUES (1, 'a@x.example'), (%s, 'b@x.example')", [other])
+    await system.execute(
+        "INSERT INTO contact (workspace_id, email) VALUES (1, 'a@x.example'), (%s, 'b@x.example')", [other]
+    )
     async with in_workspace(app_pool, 1) as db:
         assert [r["email"] for r in await (await db.execute("SELECT email FROM contact")).fetchall()] == ["a@x.example"]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):

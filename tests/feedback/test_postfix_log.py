@@ -38,7 +38,7 @@ HEAD = b"Nov 23 20:30:01 mail out/"
         ),
         (
             (
-                b"smtp[13]: 9A3F21C: to=<a@b.example>, relay=none, delay=30, delays=0/0/30/0, dsn=4.4.1, status=deferred"
+                b"smtp[13]: 9A3F21C: to=<a@b.example>, relay=none, delay=30, delays=0/0/9/0, dsn=4.4.1, status=deferred"
                 b" (connect to mx.b.example[192.0.2.1]:25: Connection timed out)"
             ),
             Line("9A3F21C", "deferred", reply="4.4.1 connect to mx.b.example[192.0.2.1]:25: Connection timed out"),
