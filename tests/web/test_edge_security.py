@@ -1,6 +1,7 @@
 """What every request meets: headers, sessions, CSRF, limits, and answers when something is wrong."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated
 
 import httpx
@@ -248,3 +249,20 @@ async def test_unknown_addresses_answer_a_page_to_people_and_a_problem_to_progra
     assert page.status_code == program.status_code == 404
     assert page.headers["content-type"].startswith("text/html")
     assert program.json()["status"] == 404
+
+
+async def test_a_built_file_may_be_kept_and_neither_a_missing_one_nor_a_page(
+    browser: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean: Settings
+) -> None:
+    (tmp_path / "app-ABCD1234.css").write_text("a{}")
+    (tmp_path / "plain.css").write_text("a{}")
+    monkeypatch.setattr("thurn.web.app._STATIC", tmp_path)
+    transport = httpx.ASGITransport(create_app(clean))
+    async with httpx.AsyncClient(transport=transport, base_url="http://thurn.test") as client:
+        kept = [
+            (await client.get(f"/static/{name}")).headers["cache-control"] for name in ("app-ABCD1234.css", "plain.css")
+        ]
+        missing = await client.get("/static/gone-ABCD1234.css")
+    assert kept == ["public, max-age=31536000, immutable", "public, max-age=3600"]
+    assert (missing.status_code, missing.headers["cache-control"]) == (404, "no-store")
+    assert (await browser.get("/sign-in")).headers["cache-control"] == "no-store"

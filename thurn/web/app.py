@@ -3,6 +3,7 @@
 Tracking addresses take a short cut: their bare routes are tried before anything of FastAPI is.
 """
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -26,6 +27,7 @@ FEATURES = ("accounts", "audience", "content", "campaigns", "mailhost")
 API = "/api/v1"
 _STATIC = Path(__file__).parent / "static"
 _TRACKED = frozenset({"/o/", "/c/", "/u/"})
+_HASHED = re.compile(r"-[A-Z0-9]{8}\.\w+$")  # as frontend/build names what it makes
 _PATIENCE = 4.0  # seconds a request waits for a connection before it says that the database is away
 
 
@@ -103,12 +105,14 @@ async def _health(request: Request) -> JSONResponse:
 
 
 class _Static(StaticFiles):
-    """Built files; they may be kept for an hour and are asked for again by ETag after that."""
+    """Built files. A name that changes with the content may be kept for ever, another is asked for again each hour."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        keep = b"public, max-age=31536000, immutable" if _HASHED.search(scope["path"]) else b"public, max-age=3600"
+
         async def send_cached(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"cache-control", b"public, max-age=3600")]
+                message["headers"] = [*message["headers"], (b"cache-control", keep)]
             await send(message)
 
         await super().__call__(scope, receive, send_cached)
