@@ -59,6 +59,22 @@ def resident(state: Path) -> dict[str, int]:
     }
 
 
+def proportional(state: Path) -> dict[str, int]:
+    """Proportional set of each role's processes in KiB: what processes share is divided among them."""
+    processes = _processes()
+    sizes: dict[str, int] = {}
+    for role, root in _roots(state).items():
+        for pid in _tree(root, processes):
+            try:
+                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            sizes[role] = sizes.get(role, 0) + next(
+                int(x.split()[1]) for x in rollup.splitlines() if x.startswith("Pss:")
+            )
+    return sizes
+
+
 def difference(after: dict[str, float], before: dict[str, float]) -> dict[str, float]:
     """Group by group, rounded to hundredths."""
     return {group: round(value - before.get(group, 0.0), 2) for group, value in after.items()}

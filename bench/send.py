@@ -34,7 +34,7 @@ from thurn.stack.control import down, start_stack
 ROLES = ["db", "out", "feedback", "worker", "sender"]
 PARAGRAPH = "<p>The bakers of this town get up at two so that there is bread at six, whatever the weather does. </p>\n"
 HTML = (
-    "<html><head><style>p { color: #222222; }</style></head><body>"
+    "<html><head><style>h1 { color: #222222; }</style></head><body>"
     "<h1>Good morning {{ contact.first_name }} {{ contact.last_name }}</h1>"
     '<p><a href="https://shop.example/a">One</a> <a href="https://shop.example/b">Two</a>'
     ' <a href="https://shop.example/c">Three</a></p>{filler}'

@@ -169,7 +169,10 @@ async def test_somebody_of_another_workspace_gets_no_page_of_it(
             assert answer.status_code < 500, (method, url)
             if workspace == "other":
                 assert answer.status_code == 404, (method, url, answer.status_code)
-            assert SECRET not in answer.text.replace(f"{SECRET}.example", ""), (method, url)
+            text = answer.text.replace(f"{SECRET}.example", "")
+            if answer.status_code == 404:  # may repeat the address it was asked for, and only that
+                text = text.replace(str(values.get("address", "")).replace(f"{SECRET}.example", ""), "")
+            assert SECRET not in text, (method, url)
     assert await snapshot(system, theirs.workspace) == before
 
 

@@ -108,7 +108,9 @@ async def create(request: Request, viewer: SignedIn, db: Db, settings: AppSettin
 
 @router.post("/preview")
 async def look(request: Request, viewer: SignedIn, db: Db, settings: AppSettings, written: Filled) -> Response:
-    """What the mail would look like, as a fragment beside the editor."""
+    """What the mail would look like: a fragment beside the editor, or the editor with it where there is no script."""
+    if "HX-Request" not in request.headers:
+        return await _editor(request, viewer, db, settings, written, None)
     shown = await _preview(db, viewer, settings, written)
     return page(request, viewer, "content/edit.html", block="preview", **_context(written, None, {}, shown))
 

@@ -41,6 +41,7 @@ def make_pool(settings: Settings, role: Role, *, size: int = 8) -> Pool:
         kwargs={"row_factory": dict_row},
         min_size=1,
         max_size=size,
+        check=AsyncConnectionPool.check_connection,  # one that died with the server is replaced, not handed out
         open=False,
     )
 

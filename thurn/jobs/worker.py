@@ -40,7 +40,7 @@ async def _jobs(settings: Settings) -> None:
             async with app.open_async():
                 await _retry_orphans(settings)
                 await app.run_worker_async(
-                    install_signal_handlers=False, listen_notify=True, fetch_job_polling_interval=5
+                    install_signal_handlers=False, concurrency=4, listen_notify=True, fetch_job_polling_interval=5
                 )
         except (psycopg.Error, ConnectorException, OSError) as error:
             log.warning("database trouble, trying again", loop="jobs", error=str(error))
