@@ -16,7 +16,7 @@ _LANES = f"""
 WITH sending AS MATERIALIZED (SELECT id, workspace_id FROM campaign WHERE state = 'sending'),
 busy AS MATERIALIZED (
   SELECT t.provider FROM campaign_tally t JOIN sending s ON s.id = t.campaign_id
-  WHERE t.measure IN ('handed_over', 'delivered', 'deferred', 'bounced_hard', 'bounced_soft')
+  WHERE t.measure IN ('handed_over', 'delivered', 'deferred', 'bounced_hard', 'bounced_soft', 'unknown')
   GROUP BY t.provider
   HAVING sum(CASE WHEN t.measure = 'handed_over' THEN t.n ELSE -t.n END) > {IN_FLIGHT}
 )
