@@ -77,8 +77,10 @@ def wait_until_accepted(settings: Settings, count: int, patience: float = 60) ->
 
 def kill(settings: Settings, role: str) -> None:
     """kill -9 of the role's main process: PostgreSQL's postmaster, Postfix's master, our process itself."""
-    pid = status(settings)[role].process.pid
-    assert pid, f"{role} does not run"
+    end = time.monotonic() + 30
+    while not (pid := status(settings)[role].process.pid):  # it may be starting again after the last one
+        assert time.monotonic() < end, f"{role} does not run"
+        time.sleep(0.1)
     os.kill(pid, signal.SIGKILL)
 
 

@@ -8,8 +8,9 @@ import pytest
 from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
 from thurn.db.connect import Connection, Pool, in_workspace
+from thurn.mail.dns import make_resolver
 from thurn.mailhost import service
-from thurn.mailhost.check import check_domain, look_up, make_resolver
+from thurn.mailhost.check import check_domain, look_up
 from thurn.mailhost.jobs import check_all
 from thurn.mailhost.records import Record, facts, records
 from thurn.mailhost.verdicts import Answers, Check

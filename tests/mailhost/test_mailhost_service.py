@@ -187,6 +187,15 @@ async def test_a_disabled_mailbox_is_gone_for_the_daemons_until_it_is_enabled(ap
             assert len(_as(role, clean, f"SELECT 1 FROM mta.{view}")) == int(enabled)  # noqa: S608 - a table of names
 
 
+async def test_a_domain_whose_dns_was_never_right_takes_no_mail_and_sends_none(app_pool: Pool, clean: Settings) -> None:
+    """Else a tenant could add a stranger's domain and get what other tenants here send to it."""
+    await _brotzeit(app_pool, clean, "anna")
+    async with in_workspace(app_pool, 1) as db:
+        await db.execute("UPDATE domain SET proven_at = NULL")
+    for view in ("mailbox_domain", "bounce_domain", "sender_login"):
+        assert _as("postfix", clean, f"SELECT 1 FROM mta.{view}") == []  # noqa: S608 - a table of names
+
+
 async def test_the_daemons_know_the_domain_and_where_its_bounces_go(app_pool: Pool, clean: Settings) -> None:
     await _brotzeit(app_pool, clean)
     assert _as("postfix", clean, "SELECT name FROM mta.mailbox_domain") == [("brotzeit.example",)]
@@ -270,6 +279,7 @@ async def _brotzeit(pool: Pool, settings: Settings, *people: str) -> list[str]:
     """brotzeit.example with mailboxes; returns their passwords."""
     async with in_workspace(pool, 1) as db:
         await service.add_domain(db, 1, name="brotzeit.example", settings=settings)
+        await db.execute("UPDATE domain SET proven_at = now()")
         return [await service.add_mailbox(db, 1, address=f"{local}@brotzeit.example") for local in people]
 
 

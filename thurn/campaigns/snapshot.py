@@ -22,7 +22,8 @@ _INSERT = f"""
 WITH member AS MATERIALIZED ({_MEMBERS}), inserted AS (
   INSERT INTO delivery (campaign_id, workspace_id, contact_id, recipient, provider)
   SELECT %(campaign)s, c.workspace_id, c.id, c.email,
-         CASE WHEN EXISTS (SELECT 1 FROM domain d WHERE d.name = lower(split_part(c.email, '@', 2))) THEN 'local'
+         CASE WHEN EXISTS (SELECT 1 FROM domain d WHERE d.name = lower(split_part(c.email, '@', 2))
+                           AND d.proven_at IS NOT NULL) THEN 'local'
               ELSE coalesce(p.provider, 'other') END
   FROM member m JOIN contact c ON c.id = m.contact_id
   LEFT JOIN provider_domain p ON p.domain = lower(split_part(c.email, '@', 2))

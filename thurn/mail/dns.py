@@ -9,11 +9,14 @@ import dns.resolver
 
 
 def make_resolver(nameservers: Sequence[tuple[str, int]], *, timeout: float = 5.0) -> dns.asyncresolver.Resolver:
-    """A resolver for `(address, port)` pairs, the system's for none; gives up on a question after `timeout` s."""
+    """A resolver for `(address, port)` pairs, the system's for none; gives up on a question after `timeout` s.
+
+    Without a cache: an operator who has just mended a record wants to see it.
+    """
     resolver = dns.asyncresolver.Resolver(configure=not nameservers)
     if nameservers:
-        resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in nameservers]
-    resolver.lifetime = timeout
+        resolver.nameservers = [dns.nameserver.Do53Nameserver(host.strip("[]"), port) for host, port in nameservers]
+    resolver.timeout, resolver.lifetime = min(2.0, timeout), timeout
     return resolver
 
 

@@ -5,27 +5,18 @@ import ipaddress
 
 import dns.asyncresolver
 import dns.exception
-import dns.nameserver
 import dns.resolver
 from dns.rdtypes.ANY.TXT import TXT
 from psycopg.types.json import Jsonb
 
 from thurn.db.connect import Connection
+from thurn.mail.dns import make_resolver
 from thurn.mailhost.records import Facts, Record, facts, records, server_records
 from thurn.mailhost.service import get_domain_by_id
 from thurn.mailhost.verdicts import Answers, Check, judge
 from thurn.settings import Settings
 
 PATIENCE = 5.0  # seconds for one look-up with all its retries
-
-
-def make_resolver(nameservers: list[tuple[str, int]]) -> dns.asyncresolver.Resolver:
-    """A resolver without cache: an operator who has just mended a record wants to see it."""
-    resolver = dns.asyncresolver.Resolver(configure=not nameservers)
-    if nameservers:
-        resolver.nameservers = [dns.nameserver.Do53Nameserver(host.strip("[]"), port) for host, port in nameservers]
-    resolver.timeout, resolver.lifetime = 2.0, PATIENCE
-    return resolver
 
 
 async def look_up(resolver: dns.asyncresolver.Resolver, name: str, kind: str) -> Answers:
@@ -54,7 +45,7 @@ def _text(data: object) -> str:
 async def look_at(of: Facts, nameservers: list[tuple[str, int]]) -> list[Check]:
     """Verdicts on all records of a domain, looked up at the same time; takes some seconds at most."""
     try:
-        resolver = make_resolver(nameservers)
+        resolver = make_resolver(nameservers, timeout=PATIENCE)
     except dns.resolver.NoResolverConfiguration:
         return [judge(record, Answers("failed")) for record in records(of)]
     wanted = records(of)
@@ -86,7 +77,8 @@ async def check_domain(db: Connection, domain_id: int, settings: Settings) -> li
     await db.execute(
         """UPDATE domain SET checks = %(checks)s, checked_at = now(),
              verified_at = CASE WHEN %(broken)s THEN NULL WHEN %(right)s THEN coalesce(verified_at, now())
-                                ELSE verified_at END
+                                ELSE verified_at END,
+             proven_at = CASE WHEN %(right)s THEN coalesce(proven_at, now()) ELSE proven_at END
            WHERE id = %(id)s""",
         {
             "checks": Jsonb([check.as_json() for check in checks]), "id": domain_id,

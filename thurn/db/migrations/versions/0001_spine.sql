@@ -153,6 +153,7 @@ CREATE TABLE domain (
   bounce_host  text NOT NULL UNIQUE,        -- domain of the envelope sender of what Thurn sends, a subdomain of name
   checked_at   timestamptz,
   verified_at  timestamptz,                 -- set when SPF, DKIM, DMARC and bounce MX are right; cleared when one broke
+  proven_at    timestamptz,                 -- first time verified: whoever added it rules its DNS. Before, it takes no mail
   checks       jsonb NOT NULL DEFAULT '[]', -- last result, one object a record
   created_at   timestamptz NOT NULL DEFAULT now()
 );
@@ -191,11 +192,14 @@ CREATE TABLE alias (
 );
 
 -- What Postfix and Dovecot may see. No row, never a NULL: Postfix warns about a NULL on every lookup.
-CREATE VIEW mta.mailbox_domain AS SELECT name FROM domain;
-CREATE VIEW mta.bounce_domain AS SELECT bounce_host AS name FROM domain;
+-- Only proven domains: else a tenant could add a stranger's domain and get the mail that others here send to it.
+CREATE VIEW mta.mailbox_domain AS SELECT name FROM domain WHERE proven_at IS NOT NULL;
+CREATE VIEW mta.bounce_domain AS SELECT bounce_host AS name FROM domain WHERE proven_at IS NOT NULL;
 CREATE VIEW mta.mailbox AS SELECT address, quota_bytes FROM mailbox WHERE enabled;
 CREATE VIEW mta.alias AS SELECT address, string_agg(target, ',' ORDER BY id) AS targets FROM alias GROUP BY address;
-CREATE VIEW mta.sender_login AS SELECT address, address AS login FROM mailbox WHERE enabled;
+CREATE VIEW mta.sender_login AS
+  SELECT m.address, m.address AS login FROM mailbox m JOIN domain d ON d.id = m.domain_id
+  WHERE m.enabled AND d.proven_at IS NOT NULL;
 CREATE VIEW mta.dovecot_user AS
   SELECT address, '{ARGON2ID}' || password_hash AS password, quota_bytes FROM mailbox WHERE enabled;
 
