@@ -1,0 +1,164 @@
+"""Every page, empty and full, light and dark, from a phone to a desk: readable, and nothing to complain of."""
+
+import asyncio
+from typing import Any
+
+import e2e_house as furniture
+import httpx
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from e2e_house import House
+from playwright.async_api import Page
+
+from thurn.simulate import client
+from thurn.simulate.links import find_links
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+WIDTHS = (1440, 390, 320)  # a desk, a phone, and a desk at 400 %
+EMPTY = (
+    "", "/campaigns", "/campaigns/new", "/templates", "/templates/new", "/templates/new?start=markdown", "/contacts",
+    "/contacts/new", "/contacts/import", "/contacts/lists", "/contacts/imports", "/domains", "/domains/new",
+    "/mailboxes", "/mailboxes/new",
+)  # fmt: skip
+FULL = (
+    "", "/campaigns", "/campaigns?state=draft", "/campaigns/new", "/campaigns/{draft}/edit", "/campaigns/{draft}/check",
+    "/campaigns/{paused}/progress", "/campaigns/{paused}/progress?ask=cancel", "/campaigns/{cancelled}/progress",
+    "/campaigns/{sent}/progress", "/campaigns/{sent}/report", "/campaigns/{sent}/mail", "/templates",
+    "/templates/{template}", "/templates/{template}?ask=delete", "/contacts", "/contacts?q=nobody-has-this",
+    "/contacts/{contact}", "/contacts/{contact}?ask=delete", "/contacts/lists", "/contacts/lists/{list}",
+    "/contacts/imports", "/contacts/import", "/contacts/import/{import}", "/domains", "/domains/bakery.example",
+    "/domains/bakery.example?ask=remove-domain", "/mailboxes", "/mailboxes/{mailbox}", "/mailboxes/new",
+)  # fmt: skip
+
+
+# Colours fade into each other when the theme changes: wait for the end of that.
+SETTLED = """() => Promise.allSettled(document.getAnimations()
+  .filter((each) => each.effect.getComputedTiming().endTime !== Infinity).map((each) => each.finished))"""
+
+
+async def too_wide(page: Page) -> list[str]:
+    """Where the page must be pushed sideways to be read."""
+    found = []
+    for width in WIDTHS:
+        await page.set_viewport_size({"width": width, "height": 800})
+        if await page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+            found.append(f"{page.url} at {width}")
+    return found
+
+
+async def complaints(page: Page, axe: Axe) -> list[str]:
+    """What axe finds, in light and in dark; narrow as it is, and wide."""
+    found = []
+    for width, scheme in ((1440, "light"), (1440, "dark"), (390, "light")):
+        await page.set_viewport_size({"width": width, "height": 800})
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        await page.evaluate(SETTLED)
+        result = await axe.run(page, options={"runOnly": RULES, "resultTypes": ["violations"]})
+        for each in result.response["violations"]:
+            nodes = [node["html"][:160] for node in each["nodes"]][:3]
+            found.append(f"{page.url} {scheme} {width}: {each['id']} {nodes}")
+    return found
+
+
+async def walk(page: Page, urls: list[str]) -> list[str]:
+    """Open each and collect what is wrong with it."""
+    axe, found = Axe(), []
+    for url in urls:
+        answer = await page.goto(url)
+        assert answer is not None
+        if not answer.ok:
+            found.append(f"{url}: {answer.status}")
+            continue
+        if "policy" not in " ".join(answer.headers):
+            found.append(f"{url} has no content security policy")
+        if await page.locator("h1").count() != 1:
+            found.append(f"{url} has not one h1")
+        found += await too_wide(page)
+        found += await complaints(page, axe)
+    return found
+
+
+async def test_axe_lets_fresh_empty_pages_pass_in_both_themes_and_none_is_too_wide(bare: House, window: Any):
+    page = await window(bare)
+    assert await walk(page, [bare.url + path for path in EMPTY]) == []
+
+
+@pytest.mark.parametrize("half", [0, 1])
+async def test_axe_lets_pages_in_full_use_pass_in_both_themes_and_none_is_too_wide(
+    bakery: dict[str, Any], window: Any, half: int
+):
+    house: House = bakery["house"]
+    page = await window(house)
+    assert await walk(page, [house.url + path.format_map(bakery) for path in FULL[half::2]]) == []
+
+
+async def test_pages_before_signing_in_and_errors_pass_too(bare: House, window: Any, faults: list[str]):
+    page: Page = await window()
+    assert await walk(page, [f"{bare.settings.url}/sign-in"]) == []
+    page = await window(bare)
+    await page.goto(f"{bare.url}/campaigns/999999")
+    assert await page.get_by_role("link", name="Go to Home").is_visible()
+    faults[:] = [fault for fault in faults if "404" not in fault]  # Chromium notes the missing page itself
+    assert await too_wide(page) == []
+    assert await complaints(page, Axe()) == []
+
+
+async def test_the_theme_switch_holds_on_every_page_after_it(bare: House, window: Any):
+    page: Page = await window(bare, color_scheme="light")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = await page.evaluate(ground)
+    await page.get_by_role("button", name="Switch between light and dark").click()
+    dark = await page.evaluate(ground)
+    assert dark != light
+    await page.goto(f"{bare.url}/contacts")
+    assert await page.evaluate(ground) == dark
+
+
+# ---------------------------------------------------------------- the page of those who leave
+
+
+async def leaving_address(house: House, sender: str, reader: str) -> str:
+    """Send a campaign to one reader; the address of List-Unsubscribe in what arrived."""
+    number = await furniture.draft(
+        house,
+        f"To {reader}",
+        sender=sender,
+        template=(await house.row("SELECT min(id) AS id FROM template"))["id"],
+        lists=[await furniture.people(house, reader, [reader])],
+    )
+    await furniture.launch(house, number)
+    await furniture.sent(house, number)
+    (mail,) = await asyncio.to_thread(client.messages, house.settings, reader)
+    address = find_links(mail.data).one_click
+    assert address
+    return address
+
+
+async def has_left(house: House, reader: str) -> bool:
+    row = await house.row("SELECT unsubscribed_at FROM contact WHERE email = %s", [reader])
+    return row["unsubscribed_at"] is not None
+
+
+async def test_looking_at_the_unsubscribe_page_changes_nothing_and_its_button_does(ready: House, window: Any):
+    reader = "plain.leaves@gmail.example"
+    address = await leaving_address(ready, "post@ready.example", reader)
+    page: Page = await window()
+    await page.goto(address)
+    await page.get_by_role("heading", name="Stop these mails?").wait_for()
+    assert await too_wide(page) == []
+    assert await complaints(page, Axe()) == []
+    assert not await has_left(ready, reader)
+    await page.get_by_role("button", name="Unsubscribe").click()
+    await page.get_by_role("heading", name="You are unsubscribed").wait_for()
+    await furniture.eventually("the reader has left", lambda: has_left(ready, reader))
+
+
+async def test_a_mail_programs_one_click_unsubscribes_without_a_session(ready: House):
+    reader = "plain.clicks@gmail.example"
+    address = await leaving_address(ready, "post@ready.example", reader)
+    async with httpx.AsyncClient(trust_env=False, timeout=furniture.PATIENCE) as mail_program:
+        looked = await mail_program.get(address)
+        assert (looked.status_code, await has_left(ready, reader)) == (200, False)
+        answer = await mail_program.post(address, data={"List-Unsubscribe": "One-Click"})
+        assert answer.status_code == 200
+    await furniture.eventually("the reader has left", lambda: has_left(ready, reader))
