@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """People, never hits. The five parts of `recipients` add up to it."""
+    """People, never hits. `parts` and `unknown` add up to `recipients`."""
 
     recipients: int
     delivered: int  # taken by the provider
     retrying: int  # put off, tried again now
     bounced: int
     left_out: int  # suppressed since the start, cancelled, or not to be made into a mail
+    unknown: int  # handed over, but a crash took the provider's answer with it
     waiting: int  # no answer of a provider yet
     opened: int
     opened_machine: int
@@ -46,14 +47,15 @@ def figures(recipients: int, tallies: Mapping[str, int]) -> Figures:
         return sum(tallies.get(measure, 0) for measure in measures)
 
     delivered, retrying, bounced = of("delivered"), of("deferred"), of("bounced_hard", "bounced_soft")
-    left_out = of("suppressed", "cancelled", "failed")
+    left_out, unknown = of("suppressed", "cancelled", "failed"), of("unknown")
     return Figures(
         recipients=recipients,
         delivered=delivered,
         retrying=retrying,
         bounced=bounced,
         left_out=left_out,
-        waiting=max(0, recipients - delivered - retrying - bounced - left_out),
+        unknown=unknown,
+        waiting=max(0, recipients - delivered - retrying - bounced - left_out - unknown),
         opened=of("opened_human"),
         opened_machine=of("opened_machine"),
         clicked=of("clicked_human"),

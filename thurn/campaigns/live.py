@@ -178,7 +178,11 @@ async def mail_page(request: Request, viewer: SignedIn, db: Db, campaign: int) -
     if row["state"] == "draft":
         return _there(viewer, campaign, "check")
     contact = await choices.sample_contact(db, campaign)
-    return page(request, viewer, "campaigns/mail.html", campaign=row, contact=contact)
+    try:
+        subject = preview(row["kind"], row["subject"], row["source"], contact).subject
+    except (TemplateError, RenderError):
+        subject = row["subject"]  # as it was written; the frame below says what is wrong
+    return page(request, viewer, "campaigns/mail.html", campaign=row, contact=contact, subject=subject)
 
 
 @router.get("/{campaign}/mail/preview")

@@ -108,7 +108,12 @@ async def reasons(db: Connection, campaign: int, limit: int = 12) -> list[Reason
            GROUP BY 1, 2 ORDER BY n DESC LIMIT %s""",
         [campaign, limit],
     )
-    return [Reason(r["category"], r["state"], r["n"], r["reply"] or "") for r in await rows.fetchall()]
+    return [Reason(r["category"], r["state"], r["n"], _their_words(r["reply"] or "")) for r in await rows.fetchall()]
+
+
+def _their_words(reply: str) -> str:
+    """What the server said, without the note that Postfix adds to it."""
+    return reply.partition(" (in reply to ")[0]
 
 
 async def links(db: Connection, campaign: int) -> list[Row]:
