@@ -108,7 +108,7 @@ async def _complaints(db: Connection) -> list[Need]:
                 "bad" if share >= COMPLAINTS_BAD else "warn",
                 f"{now.complained:,} people called “{row['name']}” spam",
                 f"That is {share:.2%} of those who got it; from 0.1% on providers trust you less, from 0.3% on they "
-                "refuse mail. These people get nothing more. Ask where their addresses came from before you send again.",
+                "refuse mail. These people get nothing more. Find out where their addresses came from.",
                 "Open the report",
                 f"campaigns/{row['id']}/report",
             )
