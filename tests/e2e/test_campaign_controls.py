@@ -85,3 +85,12 @@ async def test_a_second_campaign_goes_out_while_the_first_stands_paused_and_is_t
     await page.goto(f"{first}/progress")
     await expect(page.get_by_text(f"{found['cancelled']:,} people did not get it.")).to_be_visible()
     assert await page.get_by_role("button", name=re.compile("Pause|Go on|Cancel")).count() == 0
+
+
+async def test_a_template_leads_to_a_campaign_that_has_it_chosen(ready: House, window: Any):
+    stollen = (await ready.row("SELECT id FROM template WHERE name = 'Stollen'"))["id"]
+    await furniture.letter(ready, "Written later")
+    page: Page = await window(ready)
+    await page.goto(f"{ready.url}/templates/{stollen}")
+    await page.get_by_role("link", name="Use in a campaign").click()
+    await expect(page.get_by_label("Mail", exact=True)).to_have_value(str(stollen))

@@ -112,16 +112,19 @@ def _wrong_address(address: str) -> str:
 
 
 @router.get("/new")
-async def new(request: Request, viewer: SignedIn, db: Db) -> Response:
-    """An empty form, filled with what is likely."""
+async def new(
+    request: Request, viewer: SignedIn, db: Db, template: Annotated[str, Query(max_length=20)] = ""
+) -> Response:
+    """An empty form, filled with what is likely; `template` is the one somebody came from."""
     offered = await choices.choices(db)
+    wanted = next((row["id"] for row in offered.templates if str(row["id"]) == template), None)
     sender = offered.last_sender or {"from_name": viewer.workspace_name, "from_address": "", "reply_to": ""}
     if not sender["from_address"] and offered.domains:
         sender = {**sender, "from_address": f"news@{offered.domains[0]['name']}"}
     values = {
         **sender,
         "name": "",
-        "template_id": offered.templates[0]["id"] if offered.templates else None,
+        "template_id": wanted or (offered.templates[0]["id"] if offered.templates else None),
         "list_ids": [offered.lists[0]["id"]] if len(offered.lists) == 1 else [],
     }
     return await _form(request, viewer, db, None, values, offered=offered)
@@ -249,6 +252,8 @@ _FIXES = {
 def _fix_link(w: str, campaign: int, link: str) -> tuple[str, str]:
     """URL and words of the button that leads to the fix."""
     url = f"{w}/campaigns/{campaign}/edit" if link == "edit" else f"{w}/{link}"
+    if link == "domains":  # the one that is meant is not there
+        return url, "Open domains"
     return url, _FIXES.get(link.partition("/")[0], "Open")
 
 

@@ -9,6 +9,7 @@ from thurn.campaigns.figures import Figures, figures
 from thurn.campaigns.progress import tallies
 from thurn.db.connect import Connection, Row
 from thurn.db.fetch import one, rows
+from thurn.web.words import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ async def _domains(db: Connection) -> list[Need]:
     return [
         Need(
             "bad" if row["checked_at"] else "warn",
-            f"The DNS records of {row['name']} are not right",
+            f"The DNS records of {row['name']} are not {'right' if row['checked_at'] else 'in place yet'}",
             "Mail from this domain cannot be sent: providers would take it for a forgery.",
             "Show the records",
             f"domains/{row['name']}",
@@ -129,8 +130,11 @@ async def _imports(db: Connection) -> list[Need]:
             what, level = f"The import of {row['filename']} failed", "bad"
             why = row["error"] or "The file could not be read. Nothing else is affected."
         else:
-            what, level = f"{row['rows_refused']:,} rows of {row['filename']} were not taken", "warn"
-            why = f"The reason stands beside each. The other {row['taken']:,} contacts are in."
+            refused = count(row["rows_refused"], "row", "rows")
+            what = f"{refused} of {row['filename']} {'was' if row['rows_refused'] == 1 else 'were'} not taken"
+            level = "warn"
+            others = "contact of this file is in" if row["taken"] == 1 else "contacts of this file are in"
+            why = f"The reason stands beside each. {row['taken']:,} other {others}."
         need = Need("bad" if level == "bad" else "warn", what, why, "Review", f"contacts/import/{row['id']}")
         found.append(need)
     return found
