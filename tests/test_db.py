@@ -23,3 +23,16 @@ async def test_without_a_workspace_nothing_is_seen(system: Connection, app_pool:
     await system.execute("INSERT INTO contact (workspace_id, email) VALUES (1, 'a@x.example')")
     async with app_pool.connection() as db:
         assert await (await db.execute("SELECT 1 FROM contact")).fetchall() == []
+
+
+async def test_functions_with_the_owners_rights_are_for_those_who_need_them(system: Connection, app_pool: Pool) -> None:
+    found = await system.execute(
+        """SELECT proname, proconfig, has_function_privilege('thurn_app', oid, 'EXECUTE') AS app,
+                  has_function_privilege('thurn_postfix', oid, 'EXECUTE') AS postfix
+           FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"""
+    )
+    functions = {row["proname"]: row for row in await found.fetchall()}
+    # pg_temp last: else a temporary table of the caller is read with the owner's rights.
+    assert all(row["proconfig"] == ["search_path=public, pg_temp"] for row in functions.values())
+    assert {name for name, row in functions.items() if row["app"]} == {"api_key_workspace"}
+    assert not any(row["postfix"] for row in functions.values())

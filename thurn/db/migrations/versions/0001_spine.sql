@@ -196,7 +196,11 @@ CREATE TABLE alias (
 CREATE VIEW mta.mailbox_domain AS SELECT name FROM domain WHERE proven_at IS NOT NULL;
 CREATE VIEW mta.bounce_domain AS SELECT bounce_host AS name FROM domain WHERE proven_at IS NOT NULL;
 CREATE VIEW mta.mailbox AS SELECT address, quota_bytes FROM mailbox WHERE enabled;
-CREATE VIEW mta.alias AS SELECT address, string_agg(target, ',' ORDER BY id) AS targets FROM alias GROUP BY address;
+-- Aliases above all: Postfix rewrites with them whatever passes through, also what people here send to other servers.
+CREATE VIEW mta.alias AS
+  SELECT a.address, string_agg(a.target, ',' ORDER BY a.id) AS targets
+  FROM alias a JOIN domain d ON d.id = a.domain_id
+  WHERE d.proven_at IS NOT NULL GROUP BY a.address;
 CREATE VIEW mta.sender_login AS
   SELECT m.address, m.address AS login FROM mailbox m JOIN domain d ON d.id = m.domain_id
   WHERE m.enabled AND d.proven_at IS NOT NULL;
@@ -357,7 +361,8 @@ CREATE INDEX event_delivery ON event (campaign_id, delivery_id);
 CREATE INDEX event_contact ON event (contact_id, at DESC);
 
 -- Monthly partitions; the worker calls it every day for this month and the next.
-CREATE FUNCTION make_event_partition(month date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+CREATE FUNCTION make_event_partition(month date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+  SET search_path = public, pg_temp AS $$
 DECLARE
   name text := to_char(month, '"event_"YYYY_MM');
 BEGIN
@@ -434,6 +439,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
   api_key, contact, list, list_member, contact_import, contact_import_reject, suppression, template, domain, dkim_key,
   mailbox, alias, campaign, campaign_list, campaign_link TO thurn_app;
 GRANT SELECT ON delivery, event, engagement, campaign_tally, link_tally TO thurn_app;
+REVOKE ALL ON FUNCTION make_event_partition FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION make_event_partition TO thurn_system;
 
 -- ---------------------------------------------------------------- the wall between tenants
@@ -458,7 +464,7 @@ END $$;
 
 -- Which workspace an API key opens, before any workspace is set.
 CREATE FUNCTION api_key_workspace(hash bytea) RETURNS TABLE (key_id int, workspace_id int)
-  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS
   $$ SELECT id, workspace_id FROM api_key WHERE secret_hash = hash AND revoked_at IS NULL $$;
 REVOKE ALL ON FUNCTION api_key_workspace FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION api_key_workspace TO thurn_app;
