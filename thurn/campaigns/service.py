@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from thurn.audience.addresses import clean
 from thurn.campaigns.progress import tallies
 from thurn.content.program import TemplateError, compile_mail
 from thurn.db.connect import Connection, Row
 from thurn.jobs.app import defer
+from thurn.problems import Invalid
 from thurn.settings import Settings
 
 
@@ -168,6 +170,15 @@ async def _check_sender(db: Connection, row: Row) -> Finding:
             "Give one.",
             "edit",
         )
+    for address in filter(None, (row["from_address"], row["reply_to"])):
+        if not _mailable(address):
+            return Finding(
+                "bad",
+                f"“{address}” is not an address that can stand in a mail.",
+                "Providers refuse mail whose sender or address for answers they can't read.",
+                "Give one such as news@brotzeit.example.",
+                "edit",
+            )
     if found is None:
         return Finding(
             "bad",
@@ -185,6 +196,13 @@ async def _check_sender(db: Connection, row: Row) -> Finding:
             f"domains/{domain.lower()}",
         )
     return Finding("ok", f"{domain} is set up for sending.", "SPF, DKIM and DMARC were found in DNS.")
+
+
+def _mailable(address: str) -> bool:
+    try:
+        return clean(address).isascii() and address.isascii()
+    except Invalid:
+        return False
 
 
 async def _check_content(db: Connection, row: Row) -> list[Finding]:

@@ -58,13 +58,19 @@ class Composers:
             raise NotReady(
                 f"The mail can no longer be compiled: {error} Cancel the campaign and send a new one."
             ) from error
-        return Composer(
-            workspace=row["workspace_id"],
-            campaign=campaign,
-            sender=Sender(row["from_name"], row["from_address"], row["reply_to"], domain["bounce_host"]),
-            program=program,
-            signers=[Signer(name, key.selector, key.private_key_der) for key in keys],
-            base_url=self._settings.url,
-            tracking=self._tracking,
-            verp=self._verp,
-        )
+        try:
+            return Composer(
+                workspace=row["workspace_id"],
+                campaign=campaign,
+                sender=Sender(row["from_name"], row["from_address"], row["reply_to"], domain["bounce_host"]),
+                program=program,
+                signers=[Signer(name, key.selector, key.private_key_der) for key in keys],
+                base_url=self._settings.url,
+                tracking=self._tracking,
+                verp=self._verp,
+            )
+        except ValueError as error:  # a header that cannot be; preflight asks for addresses, so a program put it there
+            raise NotReady(
+                f"The sender or the address for answers can't stand in a mail ({error}). Cancel the campaign and send "
+                "a new one with other addresses."
+            ) from error

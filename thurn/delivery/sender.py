@@ -41,6 +41,7 @@ _IDLE = 0.3  # seconds between looks for work
 _FLUSH = 0.2  # seconds between commits of outcomes
 _WATCH = 900.0  # seconds after a crash of `out` in which its lost log lines are looked for
 _SWEEP = 30.0  # seconds between those looks
+_OUR_FAULT = "Thurn could not prepare this campaign; the sender's log says why. Resume it when that is mended."
 _STALE = 30.0  # seconds after which a claim that could not be written is given back
 
 
@@ -141,6 +142,12 @@ class Sender:
                 except NotReady as error:
                     await self._pause(db, lane.campaign, str(error))
                     continue
+                except psycopg.Error:
+                    raise
+                except Exception:  # one campaign must not stop all the others
+                    log.exception("a campaign can't be prepared", campaign=lane.campaign)
+                    await self._pause(db, lane.campaign, _OUR_FAULT)
+                    continue
                 for claimed in await claim(db, lane, self._life, BATCH):
                     self._held.add(Unknown(claimed.campaign, claimed.delivery, claimed.attempt))
                     self._ready.put_nowait((claimed, composer, time.monotonic()))
@@ -196,6 +203,10 @@ class Sender:
             letter = composer.compose(claimed.delivery, claimed.recipient, claimed.provider, claimed.fields)
         except Unsendable as error:
             self._note(lease, "failed", str(error))
+            return
+        except Exception as error:  # else the next life claims it again, and dies of it again
+            log.exception("a mail can't be made", campaign=lease.campaign, delivery=lease.delivery)
+            self._note(lease, "failed", f"Thurn could not make this mail ({type(error).__name__}: {error}).")
             return
         try:
             answer = session.send(letter.sender, letter.recipient, letter.data)

@@ -37,7 +37,8 @@ class Header:
     def of(cls, name: str, value: str) -> "Header":
         """From ASCII text; `UnicodeEncodeError` for anything else, `ValueError` for a bare line break."""
         encoded = value.encode("ascii")
-        if b"\n" in encoded.replace(b"\r\n ", b"").replace(b"\r\n\t", b"") or b"\0" in encoded:
+        unfolded = encoded.replace(b"\r\n ", b"").replace(b"\r\n\t", b"")
+        if b"\n" in unfolded or b"\r" in unfolded or b"\0" in unfolded:
             raise ValueError(f"line break in the header {name}")
         key = name.encode("ascii")
         return cls(key.lower(), key + b": " + encoded + b"\r\n", canonical_header(key, encoded))
