@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from thurn.campaigns.snapshot import cancel_rest, finish, snapshot
+from thurn.campaigns.snapshot import cancel_rest, finish, snapshot, sweep_cancelled
 from thurn.db.connect import Connection, connect
 from thurn.delivery.claims import Lane, begin_life, claim, open_lanes
 from thurn.delivery.fold import fold
@@ -144,6 +144,43 @@ async def test_a_cancelled_campaign_marks_only_who_was_not_claimed(
     await claim(system, Lane(1, campaign, LANE), await begin_life(system, "main"), 4)
     assert await cancel_rest(system, campaign, chunk=3) == 6
     assert await states(system, campaign) == {"leased": 4, "cancelled": 6}
+
+
+async def test_what_comes_back_after_a_cancel_is_cancelled_too_and_the_campaign_ends(
+    clean: Settings, system: Connection, make_campaign: MakeCampaign
+) -> None:
+    campaign = await make_campaign(3)
+    await snapshot(system, campaign, clean)
+    mine = await claim(system, Lane(1, campaign, LANE), await begin_life(system, "main"), 2)
+    await system.execute("UPDATE campaign SET state = 'cancelled' WHERE id = %s", [campaign])
+    await cancel_rest(system, campaign)
+    assert await sweep_cancelled(system) == []
+    now = datetime.now(UTC)
+    gone, back = [c.delivery for c in mine]
+    await append(system, [Outcome(campaign, back, "returned", now, 1), Outcome(campaign, gone, "handed_over", now, 1)])
+    await fold(system)
+    assert await states(system, campaign) == {"queued": 1, "handed_over": 1, "cancelled": 1}
+    assert await sweep_cancelled(system) == [campaign]
+    assert await states(system, campaign) == {"handed_over": 1, "cancelled": 2}
+    assert (await tallies(system, campaign))["cancelled"] == 2
+    assert await sweep_cancelled(system) == []
+
+
+async def test_who_joins_a_list_after_the_snapshot_is_not_reached_by_pausing_and_resuming(
+    clean: Settings, system: Connection, make_campaign: MakeCampaign
+) -> None:
+    campaign = await make_campaign(3)
+    await snapshot(system, campaign, clean)
+    await system.execute(
+        """WITH c AS (INSERT INTO contact (workspace_id, email) VALUES (1, 'late@reader.example') RETURNING id)
+           INSERT INTO list_member (list_id, contact_id, workspace_id)
+           SELECT cl.list_id, c.id, 1 FROM campaign_list cl, c WHERE cl.campaign_id = %s""",
+        [campaign],
+    )
+    await system.execute("UPDATE campaign SET state = 'launching' WHERE id = %s", [campaign])
+    await snapshot(system, campaign, clean)
+    assert await states(system, campaign) == {"queued": 3}
+    assert await one(system, "SELECT state FROM campaign WHERE id = %s", campaign) == "sending"
 
 
 async def test_a_returned_delivery_is_claimed_again_with_another_attempt(

@@ -6,6 +6,7 @@ from thurn.mail.dns import make_resolver, mx_of_all
 from thurn.settings import Settings
 
 CHUNK = 20_000  # contacts a transaction
+_WHOLE = 2**63 - 1  # the cursor of a snapshot that has been finished
 
 # Keyset-bounded on both tables, so that the last chunk of a million costs what the first one does.
 _MEMBERS = """
@@ -37,7 +38,9 @@ WITH member AS MATERIALIZED ({_MEMBERS}), inserted AS (
   ON CONFLICT (campaign_id, provider, measure) DO UPDATE SET n = campaign_tally.n + excluded.n
 )
 UPDATE campaign SET recipients = recipients + (SELECT count(*) FROM inserted),
-       launch_cursor = coalesce((SELECT max(contact_id) FROM member), launch_cursor),
+       -- Taken whole, the audience stays as it is: who joins a list later is not reached by pausing and resuming.
+       launch_cursor = CASE WHEN (SELECT count(*) FROM member) < %(chunk)s THEN {_WHOLE}
+                            ELSE (SELECT max(contact_id) FROM member) END,
        state = CASE WHEN (SELECT count(*) FROM member) < %(chunk)s THEN 'sending' ELSE state END
 WHERE id = %(campaign)s RETURNING state
 """  # noqa: S608
@@ -109,6 +112,27 @@ async def cancel_rest(db: Connection, campaign: int, *, chunk: int = CHUNK) -> i
         if not done or not done["n"]:
             return total
         total += done["n"]
+
+
+async def sweep_cancelled(db: Connection) -> list[int]:
+    """Mark who came back into the queue of a cancelled campaign; ends those that nobody sends from any more.
+
+    What was claimed when the campaign was cancelled may be returned later, by a sender that stops or finds that a mail
+    was never taken. Returns the ids of the campaigns that ended. `db` must be in autocommit.
+    """
+    rows = await db.execute("SELECT id FROM campaign WHERE state = 'cancelled' AND finished_at IS NULL")
+    campaigns = [row["id"] for row in await rows.fetchall()]
+    for campaign in campaigns:
+        await cancel_rest(db, campaign)
+    ended = await db.execute(
+        """UPDATE campaign c SET finished_at = now()
+           WHERE c.id = ANY(%s) AND c.state = 'cancelled'
+             AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.campaign_id = c.id AND d.state = 'queued')
+             AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.campaign_id = c.id AND d.state = 'leased')
+           RETURNING c.id""",
+        [campaigns],
+    )
+    return [row["id"] for row in await ended.fetchall()]
 
 
 async def finish(db: Connection) -> list[int]:

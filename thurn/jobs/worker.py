@@ -8,7 +8,7 @@ import structlog
 import uvloop
 from procrastinate.exceptions import ConnectorException
 
-from thurn.campaigns.snapshot import finish
+from thurn.campaigns.snapshot import finish, sweep_cancelled
 from thurn.db.connect import Connection, connect
 from thurn.delivery.fold import fold
 from thurn.heartbeat import beat
@@ -59,6 +59,8 @@ async def _retry_orphans(settings: Settings) -> None:
 async def _finish(db: Connection) -> int:
     for campaign in await finish(db):
         log.info("campaign sent", campaign=campaign)
+    for campaign in await sweep_cancelled(db):
+        log.info("cancelled campaign ended", campaign=campaign)
     return 0
 
 
