@@ -66,6 +66,12 @@ def test_a_server_that_writes_our_log_format_into_its_reply_fools_nobody() -> No
     assert line.what == "bounced"
 
 
+def test_a_mail_that_the_operator_lets_expire_has_expired() -> None:
+    line = parse(HEAD + b"qmgr[9]: 9A3F21C: from=<b.e1.google.abc@b.x>, status=force-expired, returned to sender")
+    assert line is not None
+    assert line.what == "expired"
+
+
 @given(st.binary(max_size=300))
 def test_no_line_raises(line: bytes) -> None:
     parse(HEAD + line)

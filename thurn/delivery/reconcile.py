@@ -2,14 +2,15 @@
 
 A lease is unknown when its sender died or its connection broke. In this order, so that no mail slips through between:
 
-1. wait until the server has closed those connections: what was in the socket has been read or is lost for good;
+1. wait until the server has closed those connections, and a little longer: what was in the socket has been read and
+   written down, or is lost for good;
 2. list the queue of `out`;
 3. wait until the mail log has been read past this moment: what left the queue before 2 has logged its `from=` before;
 4. who shows up nowhere was never taken, and is queued again.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -21,6 +22,9 @@ from thurn.settings import Settings
 
 _SETTLE = 1.0  # seconds for postlogd to write what was logged before
 _LOOK = 0.25
+# Seconds for a server to finish a mail that it has read in full: a client that is killed with an answer unread resets
+# its connection, which is then gone from the kernel's table while the server still writes that mail down.
+_LINGER = 3.0
 
 _UNPROVEN = """
 SELECT d.campaign_id, d.id, d.attempt FROM delivery d
@@ -55,16 +59,21 @@ async def settle(
     lives: list[int],
     unknown: Iterable[Unknown],
     ports: set[int],
+    in_use: Callable[[], set[int]] = set,
 ) -> tuple[int, int]:
     """Settle `unknown` leases of `lives`, which went over connections from `ports`.
+
+    `in_use` gives the ports of this life's own open connections: the kernel may have given one of `ports` to one of
+    them, which proves that the old connection is gone.
 
     Returns how many were found handed over and how many are queued again.
 
     Waits as long as it takes: for `out` to run, for its connections to end, for its log to be read.
     """
     wanted = set(unknown)
-    while ports & client_ports(settings.port["out"]):
+    while (ports - in_use()) & client_ports(settings.port["out"]):
         await asyncio.sleep(_LOOK)
+    await asyncio.sleep(_LINGER)
     held = await _queue(settings, tokens)
     await asyncio.sleep(_SETTLE)
     await _log_read(db, settings)
@@ -102,6 +111,8 @@ async def declare_lost(db: Connection, settings: Settings, tokens: VerpTokens) -
     before = datetime.now(UTC)
     held = await _queue(settings, tokens)
     await asyncio.sleep(_SETTLE)
+    # A mail that moved from `deferred` to `active` during one listing stands in neither part of it.
+    held |= await _queue(settings, tokens)
     await _log_read(db, settings)
     async with db.transaction():
         rows = await db.execute(_LOST, {"before": before, "node": settings.node})

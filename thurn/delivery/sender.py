@@ -55,6 +55,7 @@ class Sender:
         self._composers = Composers(settings, secrets, self._tokens)
         self._life = 0
         self._former_ports: set[int] = set()
+        self._sessions: set[Session] = set()
         self._ready: asyncio.Queue[tuple[Claim, Composer, float]] = asyncio.Queue()
         self._outcomes: deque[Outcome] = deque()
         self._flush_now = asyncio.Event()
@@ -191,11 +192,16 @@ class Sender:
 
     async def _connect(self) -> Session | None:
         try:
-            return await Session.connect("127.0.0.1", self._settings.port["out"], self._settings.hostname)
+            session = await Session.connect("127.0.0.1", self._settings.port["out"], self._settings.hostname)
+            self._sessions = {each for each in self._sessions if each.open} | {session}
+            return session
         except (OSError, NotConnected, TimeoutError) as error:
             log.warning("out does not take mail, trying again", error=str(error))
             await asyncio.sleep(1)
             return None
+
+    def _ports(self) -> set[int]:
+        return {session.client_port for session in self._sessions if session.open}
 
     async def _hand_over(self, session: Session, claimed: Claim, composer: Composer) -> None:
         lease = Unknown(claimed.campaign, claimed.delivery, claimed.attempt)
@@ -274,7 +280,7 @@ class Sender:
             batch = dict(self._unknown)
             if batch:
                 found, returned = await settle(
-                    db, self._settings, self._tokens, [self._life], batch, set(batch.values())
+                    db, self._settings, self._tokens, [self._life], batch, set(batch.values()), self._ports
                 )
                 for lease in batch:
                     del self._unknown[lease]
@@ -289,7 +295,9 @@ class Sender:
         lives = [row["id"] async for row in rows]
         leases = await leases_of(db, lives)
         if leases:
-            found, returned = await settle(db, self._settings, self._tokens, lives, leases, self._former_ports)
+            found, returned = await settle(
+                db, self._settings, self._tokens, lives, leases, self._former_ports, self._ports
+            )
             log.info("leases of a former life settled", handed_over=found, queued_again=returned)
         await db.execute("UPDATE sender_life SET settled_at = now() WHERE id = ANY(%s)", [lives])
 

@@ -107,6 +107,8 @@ class LogReader:
             file.seek(self._position)
             data = file.read(_CHUNK)
         end = data.rfind(b"\n") + 1
+        if not end and (path != self._path or len(data) == _CHUNK):
+            return data or None  # a line cut off by a full disk or a crash: its end will never come
         return data[:end] or None
 
     def _rotated(self) -> Path | None:

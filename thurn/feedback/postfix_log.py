@@ -40,7 +40,7 @@ def parse(line: bytes) -> Line | None:
     queue_id, rest = found[1].decode("ascii"), found[2]
     if rest.startswith(b"from=<"):
         end = rest.find(b">", 6)
-        if rest[end:].startswith(b">, status=expired"):
+        if rest[end:].startswith((b">, status=expired", b">, status=force-expired")):  # the latter by `postsuper -e`
             return Line(queue_id, "expired", reply="4.4.7 expired: not delivered within the time allowed")
         return Line(queue_id, "from", sender=rest[6:end].decode("utf-8", "replace")) if end > 0 else None
     if rest.startswith(b"to=<"):

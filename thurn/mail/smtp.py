@@ -54,18 +54,21 @@ class Session(asyncio.Protocol):
     async def connect(cls, host: str, port: int, helo: str, timeout: float = 30.0) -> "Session":
         """Open a session; `OSError` if the server is not there, `NotConnected` if it does not want us."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(timeout):
-            session = cls()
-            greeting, ehlo = session._greeting
-            await loop.create_connection(lambda: session, host, port)
-            if (reply := await greeting).code != 220:
-                raise NotConnected(str(reply))
-            session._write(f"EHLO {helo}\r\n".encode())
-            reply = await ehlo
-        offered = reply.text.upper().split()
-        if reply.code != 250 or "PIPELINING" not in offered or "CHUNKING" not in offered:
+        session = cls()
+        try:
+            async with asyncio.timeout(timeout):
+                greeting, ehlo = session._greeting
+                await loop.create_connection(lambda: session, host, port)
+                if (reply := await greeting).code != 220:
+                    raise NotConnected(str(reply))
+                session._write(f"EHLO {helo}\r\n".encode())
+                reply = await ehlo
+            offered = reply.text.upper().split()
+            if reply.code != 250 or "PIPELINING" not in offered or "CHUNKING" not in offered:
+                raise NotConnected(f"no PIPELINING and CHUNKING: {reply}")
+        except BaseException:  # also a timeout: nobody else would ever close it
             session.abort()
-            raise NotConnected(f"no PIPELINING and CHUNKING: {reply}")
+            raise
         return session
 
     @property

@@ -1,0 +1,58 @@
+"""Following the mail log across rotations, against a real database."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from thurn.db.connect import connect
+from thurn.feedback.log_reader import LogReader
+from thurn.mail.tokens import VerpTokens
+from thurn.secrets import Secrets
+from thurn.settings import Settings
+
+
+@pytest.fixture
+def log(clean: Settings) -> Iterator[Path]:
+    path = clean.state / "log" / "out.mail.log"
+    path.parent.mkdir(exist_ok=True)
+    yield path
+    for each in path.parent.glob("out.mail.log*"):
+        each.unlink()
+
+
+def _from(settings: Settings, queue_id: str, delivery: int) -> bytes:
+    local = VerpTokens(Secrets(settings.state).derive("verp")).local_part("e1", "other", 1, delivery)
+    line = (
+        f"Nov 23 20:30:01 mail postfix/qmgr[12]: {queue_id}: from=<{local}@bounce.x.example>, size=7, nrcpt=1 (queue)"
+    )
+    return line.encode() + b"\n"
+
+
+async def _read(settings: Settings, reader: LogReader) -> list[int]:
+    """Deliveries whose hand-over has been read, after as many steps as it takes."""
+    async with await connect(settings, "system") as db:
+        for _ in range(10):
+            await reader.step(db)
+        rows = await db.execute("SELECT delivery_id FROM outcome ORDER BY id")
+        return [row["delivery_id"] async for row in rows]
+
+
+async def test_a_rotated_log_is_read_to_its_end_and_the_new_one_after_it(clean: Settings, log: Path) -> None:
+    reader = LogReader(clean)
+    log.write_bytes(_from(clean, "4Nl1Wk2bQHz1", 1))
+    assert await _read(clean, reader) == [1]
+    with log.open("ab") as file:
+        file.write(_from(clean, "4Nl1Wk2bQHz2", 2))
+    log.rename(log.with_name("out.mail.log.1"))
+    log.write_bytes(_from(clean, "4Nl1Wk2bQHz3", 3))
+    assert await _read(clean, reader) == [1, 2, 3]
+
+
+async def test_a_line_cut_off_before_a_rotation_does_not_stop_the_reader(clean: Settings, log: Path) -> None:
+    reader = LogReader(clean)
+    log.write_bytes(_from(clean, "4Nl1Wk2bQHz1", 1) + _from(clean, "4Nl1Wk2bQHz2", 2)[:60])
+    assert await _read(clean, reader) == [1]
+    log.rename(log.with_name("out.mail.log.1"))
+    log.write_bytes(_from(clean, "4Nl1Wk2bQHz3", 3))
+    assert await _read(clean, reader) == [1, 3]
