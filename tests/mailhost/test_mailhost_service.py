@@ -152,6 +152,19 @@ async def test_a_password_is_made_once_and_kept_only_as_argon2id(app_pool: Pool,
     assert PasswordHasher().verify(row[1].removeprefix("{ARGON2ID}"), "Brezn und Radi")
 
 
+async def test_an_address_made_anew_has_another_folder_than_the_one_that_was_removed(
+    app_pool: Pool, clean: Settings
+) -> None:
+    await _brotzeit(app_pool, clean, "anna")
+    before = _as("dovecot", clean, "SELECT home FROM mta.dovecot_user")
+    async with in_workspace(app_pool, 1) as db:
+        await mailboxes.remove_mailbox(db, "anna@brotzeit.example")
+        await service.add_mailbox(db, 1, address="anna@brotzeit.example")
+    after = _as("dovecot", clean, "SELECT home FROM mta.dovecot_user")
+    assert before != after
+    assert str(after[0][0]).startswith("brotzeit.example/anna.")
+
+
 @pytest.mark.parametrize(
     "password",
     ["", "short", "anna@brotzeit.example", "ANNA@brotzeit.example", "aaaaaaaaaaaa", "a" * 129, "with\nline break",

@@ -6,6 +6,7 @@ import socket
 import ssl
 from pathlib import Path
 
+import psycopg
 import pytest
 from stackworld import (
     APOSTROPHE,
@@ -28,6 +29,7 @@ from stackworld import (
     wait_for,
 )
 
+from thurn.db.connect import conninfo
 from thurn.settings import Settings
 
 pytestmark = pytest.mark.stack
@@ -43,6 +45,16 @@ def test_mail_from_outside_passes_rspamd_and_lies_in_the_mailbox(stack: Settings
 @pytest.mark.parametrize("recipient", ["wirt@brotzeit.example", "resi+bier@brotzeit.example", "RESI@Brotzeit.Example"])
 def test_other_ways_to_write_an_address_reach_the_same_mailbox(stack: Settings, recipient: str) -> None:
     assert fetch(stack, RESI, send(stack, STRANGER, recipient))
+
+
+def test_mail_lies_in_a_folder_of_this_mailbox_not_of_its_address(stack: Settings) -> None:
+    """Who gets the address later, in another workspace perhaps, must not find it."""
+    fetch(stack, RESI, send(stack, STRANGER, RESI))
+    with psycopg.connect(conninfo(stack, "system")) as db:
+        row = db.execute("SELECT id FROM mailbox WHERE address = %s", [RESI]).fetchone()
+    assert row is not None
+    folders = [folder.name for folder in (stack.state / "mail" / "brotzeit.example").glob("resi*")]
+    assert folders == [f"resi.{row[0]}"]
 
 
 def test_an_address_with_an_apostrophe_is_no_sql(stack: Settings) -> None:

@@ -254,7 +254,7 @@ def test_dovecot_takes_the_address_as_a_path_only_without_slashes() -> None:
     characters = re.search(r"(?m)^auth_username_chars = (.*)$", text["dovecot/etc/dovecot.conf"])
     assert characters is not None
     assert not set("/%\\\"' \t") & set(characters[1]) - {"'"}
-    assert "home=/srv/thurn/mail/%Ld/%Ln" in text["dovecot/etc/dovecot.conf"]
+    assert "SELECT '/srv/thurn/mail/' || home AS home" in text["dovecot/etc/sql.conf"]
 
 
 def test_programs_give_up_root_before_they_start() -> None:

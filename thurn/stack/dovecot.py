@@ -13,7 +13,8 @@ _FOLDERS = (("Drafts", "Drafts"), ("Sent", "Sent"), ("Junk", "Junk"), ("Trash", 
 
 _QUERIES = """driver = pgsql
 password_query = SELECT address AS "user", password FROM mta.dovecot_user WHERE address = lower('%u')
-user_query = SELECT '*:bytes=' || quota_bytes AS quota_rule FROM mta.dovecot_user WHERE address = lower('%u')
+user_query = SELECT '{mail}/' || home AS home, '*:bytes=' || quota_bytes AS quota_rule \\
+  FROM mta.dovecot_user WHERE address = lower('%u')
 iterate_query = SELECT address AS username FROM mta.dovecot_user
 """
 
@@ -41,13 +42,15 @@ def render(state: Path, ports: Mapping[str, int], *, hostname: str, listen: str,
     """All files. `database` is a libpq connection string for the role `thurn_dovecot`."""
     return [
         File("dovecot/etc/dovecot.conf", _main(state, ports, hostname, listen or "*")),
-        File("dovecot/etc/sql.conf", _sql(database), 0o640, "root:dovecot"),
+        File("dovecot/etc/sql.conf", _sql(database, state / "mail"), 0o640, "root:dovecot"),
         File("dovecot/sieve/junk.sieve", _JUNK),
     ]
 
 
-def _sql(database: str) -> str:
-    return f"connect = {database}\n" + _QUERIES
+def _sql(database: str, mail: Path) -> str:
+    # In the query `%` would begin one of Dovecot's variables, `'` end the text.
+    folder = str(mail).replace("%", "%%").replace("'", "''")
+    return f"connect = {database}\n" + _QUERIES.replace("{mail}", folder)
 
 
 def _main(state: Path, ports: Mapping[str, int], hostname: str, listen: str) -> str:
@@ -81,7 +84,7 @@ passdb {{
 userdb {{
   driver = sql
   args = {state}/dovecot/etc/sql.conf
-  default_fields = uid=thurn-mail gid=thurn-mail home={state}/mail/%Ld/%Ln
+  default_fields = uid=thurn-mail gid=thurn-mail
 }}
 
 first_valid_uid = 1

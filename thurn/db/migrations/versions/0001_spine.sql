@@ -204,8 +204,11 @@ CREATE VIEW mta.alias AS
 CREATE VIEW mta.sender_login AS
   SELECT m.address, m.address AS login FROM mailbox m JOIN domain d ON d.id = m.domain_id
   WHERE m.enabled AND d.proven_at IS NOT NULL;
+-- The folder's name holds the id: who gets an address that another had must not find the other's mail there.
 CREATE VIEW mta.dovecot_user AS
-  SELECT address, '{ARGON2ID}' || password_hash AS password, quota_bytes FROM mailbox WHERE enabled;
+  SELECT address, '{ARGON2ID}' || password_hash AS password, quota_bytes,
+         split_part(address, '@', 2) || '/' || split_part(address, '@', 1) || '.' || id AS home
+  FROM mailbox WHERE enabled;
 
 -- ---------------------------------------------------------------- campaigns
 
