@@ -63,5 +63,5 @@ async def append(db: Connection, outcomes: Iterable[Outcome]) -> None:
 
 
 def _clean(reply: str | None) -> str | None:
-    """A reply comes from a stranger: PostgreSQL takes no NUL, and nobody needs more than a screen of it."""
-    return None if reply is None else reply.replace("\0", "")[:2000]
+    """A reply comes from a stranger: PostgreSQL takes no NUL and no half character, nobody needs more than a screen."""
+    return None if reply is None else reply.replace("\0", "")[:2000].encode("utf-8", "replace").decode()

@@ -299,6 +299,8 @@ END $$;
 CREATE INDEX delivery_claim ON delivery (campaign_id, provider, send_at, id) WHERE state = 'queued';
 CREATE INDEX delivery_leased ON delivery (campaign_id, lease, id) WHERE state = 'leased';
 CREATE INDEX delivery_contact ON delivery (contact_id);
+-- Why mails were put off or refused: asked each second while somebody watches a campaign.
+CREATE INDEX delivery_trouble ON delivery (campaign_id) WHERE state IN ('deferred', 'bounced', 'failed');
 
 -- A life of a sender process on a node. Leases name it, so that what a dead one left is told from what a living one holds.
 CREATE TABLE sender_life (
