@@ -261,10 +261,11 @@ def test_programs_give_up_root_before_they_start() -> None:
     sender = Program("sender", ("/v/python", "-m", "x", "100%"), ".", "thurn", ("thurn", "postdrop"))
     text = supervisor.render(STATE, [sender, Program("mx", ("/m",), "mx")]).text
     assert (
-        "command = /usr/bin/setpriv --reuid=thurn --regid=thurn --no-new-privs --groups=thurn,postdrop "
+        'exec "$@"\' sh /usr/bin/setpriv --reuid=thurn --regid=thurn --no-new-privs --groups=thurn,postdrop '
         "--pdeathsig=TERM -- /v/python -m x 100%%\n"
     ) in text
-    assert "command = /usr/bin/setpriv --pdeathsig=TERM -- /m" in text
+    assert 'exec "$@"\' sh /usr/bin/setpriv --pdeathsig=TERM -- /m' in text
+    assert f'/proc/$$/stat)" >> {STATE}/run/ctl/groups' in text, "its process group can be found after a kill"
     assert text.count("autostart = false") == 2
 
 

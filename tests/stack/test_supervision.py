@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +61,19 @@ def test_down_leaves_nothing_behind_and_up_finds_the_data_again(state: Path) -> 
     assert not list(state.glob("run/ctl/*.pid"))
     settings = start_stack(state, ["db"])
     assert status(settings)["db"].ok
+
+
+def test_what_serves_an_installation_is_found_also_without_the_right_to_trace(stack: Settings) -> None:
+    """As in most containers, where even root may not read other users' environment."""
+    code = (
+        f"from pathlib import Path; from thurn.stack.processes import of_state; print(*of_state(Path('{stack.state}')))"
+    )
+    found = subprocess.run(
+        ["setpriv", "--bounding-set", "-sys_ptrace", sys.executable, "-c", code],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    masters = {role.process.pid for role in status(stack).values() if role.process.pid}
+    assert masters < {int(pid) for pid in found.stdout.split()}
 
 
 def test_after_a_killed_supervisor_up_clears_away_and_starts_anew(state: Path) -> None:

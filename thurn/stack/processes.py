@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 _RSPAMD = ("/usr/bin/rspamd",)
@@ -12,19 +13,72 @@ _DAEMONS = (
 )
 
 
+GROUPS = "run/ctl/groups"  # a line for each start of a role: role, process group, start time of its leader
+
+
+@dataclass(frozen=True, slots=True)
+class _Stat:
+    """What anybody may read of a process, also in a container without the right to trace."""
+
+    parent: int
+    group: int
+    started: str  # clock ticks since boot
+
+
 def of_state(state: Path) -> list[int]:
-    """Ids of every process that serves `state`: marked by the supervisor, or a daemon whose folder lies inside."""
+    """Ids of every process that serves `state`.
+
+    Those in a process group that the supervisor started, their children, and, where this process may look closer,
+    those marked by the supervisor and daemons whose folder lies inside.
+    """
+    processes = _processes()
+    groups = _groups(state, processes)
     mark = f"SUPERVISED_STATE={state}".encode()
-    others = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid())
-    return [int(entry.name) for entry in others if _serves(entry, state, mark)]
+    found = {pid for pid, stat in processes.items() if stat.group in groups or _serves(pid, state, mark)}
+    while more := {pid for pid, stat in processes.items() if stat.parent in found and pid not in found}:
+        found |= more
+    return sorted(found - {os.getpid()})
 
 
-def _serves(process: Path, state: Path, mark: bytes) -> bool:
+def _processes() -> dict[int, _Stat]:
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # it has just ended
+                continue
+            if fields[0] != "Z":
+                found[int(entry.name)] = _Stat(int(fields[1]), int(fields[2]), fields[19])
+    return found
+
+
+def _groups(state: Path, processes: dict[int, _Stat], role: str | None = None) -> set[int]:
+    """Process groups that roles of `state` were started in, and that are still theirs.
+
+    A number is given anew only when its whole group is gone, and then it is somebody who started at another time.
+    """
+    try:
+        lines = (state / GROUPS).read_text().splitlines()
+    except OSError:  # nothing was started yet, or we may not look
+        return set()
+    started = {
+        int(group): (name, start) for name, group, start in (line.split() for line in lines if line.count(" ") == 2)
+    }
+    return {
+        group
+        for group, (name, start) in started.items()
+        if role in (None, name) and (group not in processes or processes[group].started == start)
+    }
+
+
+def _serves(pid: int, state: Path, mark: bytes) -> bool:
+    process = Path(f"/proc/{pid}")
     try:
         if mark in (process / "environ").read_bytes().split(b"\0"):
             return True
         return _is_daemon(process, _DAEMONS, state)
-    except OSError:  # it has just ended, or is the kernel's
+    except OSError:  # it has just ended, is the kernel's, or is not ours to look at
         return False
 
 
@@ -43,15 +97,18 @@ def end_predecessors() -> None:
     if not state:
         return
     marks = {f"SUPERVISED_STATE={state}".encode(), f"SUPERVISED_ROLE={role}".encode()}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+    processes = _processes()
+    groups = _groups(Path(state), processes, role) - {os.getpgrp()}
+    for pid, stat in processes.items():
+        if pid == os.getpid():
             continue
+        process = Path(f"/proc/{pid}")
         try:
-            ours = marks <= set((entry / "environ").read_bytes().split(b"\0"))
+            ours = stat.group in groups or marks <= set((process / "environ").read_bytes().split(b"\0"))
             # A process that renamed itself has written over its environment.
-            ours = ours or (role == "spam" and _is_daemon(entry, _RSPAMD, Path(state) / "rspamd"))
+            ours = ours or (role == "spam" and _is_daemon(process, _RSPAMD, Path(state) / "rspamd"))
             if ours:
-                os.kill(int(entry.name), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         except OSError:  # it has just ended, or is not ours to look at
             continue
 
@@ -66,6 +123,7 @@ def end_all(state: Path, patience: float = 10.0) -> int:
             except ProcessLookupError:
                 pass
         if wait_until_gone(state, seconds):
+            (state / GROUPS).unlink(missing_ok=True)
             break
     return len(asked)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thurn.stack.files import Directory, File
+from thurn.stack.processes import GROUPS
 
 CONFIG = "run/ctl/supervisord.conf"
 SOCKET = "run/ctl/sock"
@@ -37,6 +38,11 @@ class Program:
             drop.append("--groups=" + ",".join(self.groups) if self.groups else "--init-groups")
         return [*self.sweeper, "/usr/bin/setpriv", *drop, f"--pdeathsig={self.stop}", "--", *self.command]
 
+    def recorded(self, state: Path) -> list[str]:
+        """The command, after its process group has been written down: by it what a kill left behind is found again."""
+        note = f'echo "{self.name} $$ $(cut -d " " -f 22 /proc/$$/stat)" >> {shlex.quote(str(state / GROUPS))}'
+        return ["/bin/sh", "-c", f'{note}; exec "$@"', "sh", *self.argv()]
+
 
 def directories() -> list[Directory]:
     """`run` is sticky: our own roles put their signs of life there, but only root controls the supervisor."""
@@ -67,7 +73,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 
 def _section(state: Path, position: int, program: Program) -> str:
-    command = shlex.join(program.argv()).replace("%", "%%")
+    command = shlex.join(program.recorded(state)).replace("%", "%%")
     return f"""
 [program:{program.name}]
 command = {command}
