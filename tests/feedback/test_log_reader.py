@@ -56,3 +56,18 @@ async def test_a_line_cut_off_before_a_rotation_does_not_stop_the_reader(clean: 
     log.rename(log.with_name("out.mail.log.1"))
     log.write_bytes(_from(clean, "4Nl1Wk2bQHz3", 3))
     assert await _read(clean, reader) == [1, 3]
+
+
+async def test_a_mail_that_left_the_queue_without_a_word_is_lost_and_one_that_was_answered_is_not(
+    clean: Settings, log: Path
+) -> None:
+    said = b"Nov 23 20:30:02 mail postfix/smtp[13]: 4Nl1Wk2bQHz1: to=<a@b.example>, dsn=2.0.0, status=sent (250 Ok)\n"
+    removed = b"Nov 23 20:30:03 mail postfix/qmgr[12]: %b: removed\n"
+    log.write_bytes(
+        _from(clean, "4Nl1Wk2bQHz1", 1) + _from(clean, "4Nl1Wk2bQHz2", 2) + said
+        + removed % b"4Nl1Wk2bQHz1" + removed % b"4Nl1Wk2bQHz2"
+    )  # fmt: skip
+    await _read(clean, LogReader(clean))
+    async with await connect(clean, "system") as db:
+        rows = await db.execute("SELECT delivery_id, kind FROM outcome WHERE kind <> 'handed_over' ORDER BY id")
+        assert [(r["delivery_id"], r["kind"]) async for r in rows] == [(1, "delivered"), (2, "lost")]

@@ -42,6 +42,7 @@ _FLUSH = 0.2  # seconds between commits of outcomes
 _WATCH = 900.0  # seconds after a crash of `out` in which its lost log lines are looked for
 _SWEEP = 30.0  # seconds between those looks
 _OUR_FAULT = "Thurn could not prepare this campaign; the sender's log says why. Resume it when that is mended."
+_ADOPT = 60.0  # seconds between looks for leases of this life that it was never told of
 _STALE = 30.0  # seconds after which a claim that could not be written is given back
 
 
@@ -129,8 +130,12 @@ class Sender:
     # ---- claiming
 
     async def _claim(self, db: Connection) -> None:
-        await self._adopt_orphans(db)
+        adopted = -_ADOPT
         while not self._stopping.is_set():
+            # Again and again: the server may finish a commit long after the connection that asked for it was lost.
+            if time.monotonic() - adopted > _ADOPT:
+                await self._adopt_orphans(db)
+                adopted = time.monotonic()
             lanes = await open_lanes(db) if self._ready.qsize() < BACKLOG else []
             # One batch of each lane in turn: a campaign with a million does not starve one with ten.
             for lane in lanes:

@@ -42,6 +42,7 @@ class LogReader:
         self._told = datetime.min.replace(tzinfo=UTC)
         self._known: dict[str, Key] = {}
         self._stored: set[str] = set()
+        self._answered: set[str] = set()  # delivered or bounced, and not removed from the queue yet
         self._last_reply: dict[str, str] = {}  # of mails that are being deferred
 
     async def run(self) -> None:
@@ -133,7 +134,14 @@ class LogReader:
         if line.what == "removed":
             del self._known[queue_id]
             self._last_reply.pop(queue_id, None)
+            if queue_id not in self._answered:
+                # Gone from the queue, and the line that says how was lost in a crash. Repeating what is known
+                # already does no harm: after a delivery or a bounce the ledger ignores this.
+                outcomes.append(Outcome(*key_or_none, "lost", _when(raw, now), queue_id=queue_id, source="log"))
+            self._answered.discard(queue_id)
             return
+        if line.what != "deferred":
+            self._answered.add(queue_id)
         outcomes.append(self._outcome(line, key_or_none, _when(raw, now)))
 
     def _outcome(self, line: Line, key: Key, at: datetime) -> Outcome:
