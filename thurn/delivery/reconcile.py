@@ -2,8 +2,8 @@
 
 A lease is unknown when its sender died or its connection broke. In this order, so that no mail slips through between:
 
-1. wait until the server has closed those connections, and a little longer: what was in the socket has been read and
-   written down, or is lost for good;
+1. wait until the server has ended those sessions, by its own log: what was in the socket has been read and written
+   down, or is lost for good;
 2. list the queue of `out`;
 3. wait until the mail log has been read past this moment: what left the queue before 2 has logged its `from=` before;
 4. who shows up nowhere was never taken, and is queued again.
@@ -17,13 +17,14 @@ from datetime import UTC, datetime
 from thurn.db.connect import Connection
 from thurn.delivery.out_queue import client_ports, queued_deliveries
 from thurn.delivery.outcomes import Outcome, append
+from thurn.delivery.sessions import Served, still_open
 from thurn.mail.tokens import VerpTokens
 from thurn.settings import Settings
 
 _SETTLE = 1.0  # seconds for postlogd to write what was logged before
 _LOOK = 0.25
-# Seconds for a server to finish a mail that it has read in full: a client that is killed with an answer unread resets
-# its connection, which is then gone from the kernel's table while the server still writes that mail down.
+# Seconds for the server to notice and log the end of a session: a client killed with an answer unread resets its
+# connection, which is gone from the kernel's table while the server still writes down a mail it has read in full.
 _LINGER = 3.0
 
 _UNPROVEN = """
@@ -60,11 +61,12 @@ async def settle(
     unknown: Iterable[Unknown],
     ports: set[int],
     in_use: Callable[[], set[int]] = set,
+    sessions: frozenset[Served] = frozenset(),
 ) -> tuple[int, int]:
     """Settle `unknown` leases of `lives`, which went over connections from `ports`.
 
     `in_use` gives the ports of this life's own open connections: the kernel may have given one of `ports` to one of
-    them, which proves that the old connection is gone.
+    them, which proves that the old connection is gone. `sessions` are the server's halves of the connections.
 
     Returns how many were found handed over and how many are queued again.
 
@@ -74,6 +76,7 @@ async def settle(
     while (ports - in_use()) & client_ports(settings.port["out"]):
         await asyncio.sleep(_LOOK)
     await asyncio.sleep(_LINGER)
+    await _ended(settings, set(sessions))
     held = await _queue(settings, tokens)
     await asyncio.sleep(_SETTLE)
     await _log_read(db, settings)
@@ -91,6 +94,13 @@ async def settle(
         await append(db, outcomes)
     returned = sum(o.kind == "returned" for o in outcomes)
     return len(wanted) - returned, returned
+
+
+async def _ended(settings: Settings, sessions: set[Served]) -> None:
+    log = settings.state / "log" / "out.mail.log"
+    size = log.stat().st_size if log.exists() else 0
+    while size and (sessions := await asyncio.to_thread(still_open, log, sessions, size)):
+        await asyncio.sleep(_LOOK)
 
 
 _LOST = """

@@ -24,6 +24,7 @@ from thurn.delivery.composers import Composers, NotReady
 from thurn.delivery.out_queue import client_ports
 from thurn.delivery.outcomes import Kind, Outcome, append
 from thurn.delivery.reconcile import Unknown, declare_lost, leases_of, settle
+from thurn.delivery.sessions import Served, SessionBook
 from thurn.heartbeat import beat
 from thurn.log import configure_logging
 from thurn.mail.smtp import NotConnected, Reply, Session, Unanswered
@@ -61,8 +62,9 @@ class Sender:
         self._outcomes: deque[Outcome] = deque()
         self._flush_now = asyncio.Event()
         self._held: set[Unknown] = set()  # claimed by this life, outcome not committed yet
-        self._unknown: dict[Unknown, int] = {}  # -> port of the connection that broke
+        self._unknown: dict[Unknown, Served] = {}  # -> the connection that broke
         self._broke_at = time.monotonic()  # a former life may have ended together with `out`
+        self._book = SessionBook(settings.state / "run" / "sender.sessions")
         self._stopping = asyncio.Event()
         self._broken: BaseException | None = None
 
@@ -198,6 +200,7 @@ class Sender:
     async def _connect(self) -> Session | None:
         try:
             session = await Session.connect("127.0.0.1", self._settings.port["out"], self._settings.hostname)
+            self._book.note((session.server_process, session.client_port))
             self._sessions = {each for each in self._sessions if each.open} | {session}
             return session
         except (OSError, NotConnected, TimeoutError) as error:
@@ -231,7 +234,7 @@ class Sender:
     def _answered(self, lease: Unknown, session: Session, answer: "asyncio.Future[Reply]") -> None:
         error = answer.exception()
         if isinstance(error, Unanswered):
-            self._unknown[lease] = session.client_port
+            self._unknown[lease] = (session.server_process, session.client_port)
             return
         reply = answer.result()
         if reply.code < 300:
@@ -285,7 +288,14 @@ class Sender:
             batch = dict(self._unknown)
             if batch:
                 found, returned = await settle(
-                    db, self._settings, self._tokens, [self._life], batch, set(batch.values()), self._ports
+                    db,
+                    self._settings,
+                    self._tokens,
+                    [self._life],
+                    batch,
+                    {port for _, port in batch.values()},
+                    self._ports,
+                    frozenset(batch.values()),
                 )
                 for lease in batch:
                     del self._unknown[lease]
@@ -301,10 +311,18 @@ class Sender:
         leases = await leases_of(db, lives)
         if leases:
             found, returned = await settle(
-                db, self._settings, self._tokens, lives, leases, self._former_ports, self._ports
+                db,
+                self._settings,
+                self._tokens,
+                lives,
+                leases,
+                self._former_ports,
+                self._ports,
+                frozenset(self._book.former),
             )
             log.info("leases of a former life settled", handed_over=found, queued_again=returned)
         await db.execute("UPDATE sender_life SET settled_at = now() WHERE id = ANY(%s)", [lives])
+        self._book.forget_former()
 
 
 def _alone(settings: Settings) -> object:

@@ -49,6 +49,7 @@ class Session(asyncio.Protocol):
         self._buffer = b""
         self._lines: list[str] = []
         self.client_port = 0
+        self.server_process = 0  # where the greeting ends in one, as that of our `out` does
 
     @classmethod
     async def connect(cls, host: str, port: int, helo: str, timeout: float = 30.0) -> "Session":
@@ -61,6 +62,8 @@ class Session(asyncio.Protocol):
                 await loop.create_connection(lambda: session, host, port)
                 if (reply := await greeting).code != 220:
                     raise NotConnected(str(reply))
+                process = reply.text.rpartition(" ")[2]
+                session.server_process = int(process) if process.isdigit() else 0
                 session._write(f"EHLO {helo}\r\n".encode())
                 reply = await ehlo
             offered = reply.text.upper().split()

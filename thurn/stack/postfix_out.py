@@ -59,7 +59,9 @@ def _main(state: Path, ports: Mapping[str, int], hostname: str, retry_first: int
         "smtpd_error_sleep_time": "0",
         "smtpd_recipient_limit": "1000",
         "smtpd_timeout": "3600s",  # the sender keeps its connections
-        "smtpd_banner": "out ESMTP",
+        # The sender writes down which process serves it: by that and the port the log tells when a session is over.
+        "smtpd_banner": "out ESMTP $process_id",
+        "smtpd_client_port_logging": "yes",
         "max_use": "5000",  # a process per 100 mails is 14 % of the work
         "in_flow_delay": "0",
         "default_process_limit": "200",
