@@ -31,9 +31,13 @@ FULL = (
 )  # fmt: skip
 
 
-# Colours fade into each other when the theme changes: wait for the end of that.
-SETTLED = """() => Promise.allSettled(document.getAnimations()
-  .filter((each) => each.effect.getComputedTiming().endTime !== Infinity).map((each) => each.finished))"""
+# Colours fade into each other when the theme changes, an inherited one only when its parent has arrived:
+# wait until nothing has moved for three frames.
+SETTLED = """async () => {
+  const moving = () => document.getAnimations().some(
+    (each) => each.playState !== "finished" && each.effect.getComputedTiming().endTime !== Infinity);
+  for (let calm = 0; calm < 3; calm = moving() ? 0 : calm + 1) await new Promise(requestAnimationFrame);
+}"""
 
 
 async def too_wide(page: Page) -> list[str]:
@@ -54,11 +58,6 @@ async def complaints(page: Page, axe: Axe) -> list[str]:
         await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         await page.evaluate(SETTLED)
         result = await axe.run(page, options={"runOnly": RULES, "resultTypes": ["violations"]})
-        if result.response["violations"]:
-            # A theme that has just been switched may be half painted on a busy machine. What is wrong with the page
-            # is still wrong when it has come to rest.
-            await page.wait_for_timeout(1000)
-            result = await axe.run(page, options={"runOnly": RULES, "resultTypes": ["violations"]})
         for each in result.response["violations"]:
             nodes = [node["html"][:160] for node in each["nodes"]][:3]
             found.append(f"{page.url} {scheme} {width}: {each['id']} {nodes}")
