@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 NODE_VENV := build/node
 PYTEST_ARGS ?=
 
-.PHONY: help setup packages browser frontend lint test demo bench faults clean
+.PHONY: help setup packages test-packages frontend lint test demo bench faults clean
 
 help: ## Explain every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,8 +21,8 @@ setup: packages $(VENV)/.ready frontend ## Install what is missing: Debian packa
 packages:
 	@deploy/install-packages
 
-browser:
-	@deploy/install-packages --with-browser
+test-packages:
+	@deploy/install-packages --for-tests
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,7 +50,7 @@ lint: $(VENV)/.ready ## Check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-test: setup browser ## Run all tests (one folder: make test PYTEST_ARGS=tests/stack)
+test: setup test-packages ## Run all tests (one folder: make test PYTEST_ARGS=tests/stack)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 demo: setup ## Send a real campaign through a simulated internet and stay up; ONCE=1: report and stop

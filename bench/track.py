@@ -201,7 +201,7 @@ def run(hits: int, state: Path) -> dict[str, Any]:
     made = requests(settings, hits)
     before = cpu_seconds(state)
     began = time.monotonic()
-    answered = timed(settings.port["http"], made)
+    answered = timed(settings.port["web"], made)
     asyncio.run(loaded(settings, hits))
     seconds = time.monotonic() - began
     cpu = difference(cpu_seconds(state), before)

@@ -14,6 +14,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+LOOPBACK = "127.0.0.1"
+
 # Service -> its standard port. `None`: internal, always a free loopback port.
 SERVICES: dict[str, int | None] = {
     "smtp": 25,
@@ -23,7 +25,16 @@ SERVICES: dict[str, int | None] = {
     "imaps": 993,
     "pop3s": 995,
     "managesieve": 4190,
-    "http": 8080,
+    "http": 80,  # Caddy: pages, API, tracking, webmail
+    "https": 443,
+    "web": None,  # our own pages and API, behind Caddy
+    "guard": None,  # HTTP: what Dovecot, Rspamd, Roundcube and Caddy ask us
+    "guard_policy": None,  # what Postfix asks us (its policy delegation protocol)
+    "quota_status": None,  # what Postfix asks Dovecot: is this mailbox full
+    "forward": None,  # Postfix `mx`: what people's filters send on
+    "webmail_imap": None,  # the doors that only webmail uses
+    "webmail_sieve": None,
+    "webmail_smtp": None,
     "out": None,  # Postfix `out`: takes what the sender hands over
     "feedback": None,  # LMTP: bounces and complaints
     "redis": None,
@@ -48,6 +59,9 @@ class Settings(BaseSettings):
     )
     listen: str = Field(default="127.0.0.1", description="Address that mail and web services listen on.")
     base_url: str = Field(default="", description="Public address of web and tracking; empty: the local one.")
+    trusted_proxies: list[str] = Field(
+        default=[], description="Proxies of yours in front (addresses or networks), believed about who the client is."
+    )
     database_url: str = Field(default="", description="A PostgreSQL of your own; empty: a private cluster.")
     dns: list[str] = Field(default=[], description="Resolvers as `address:port`; empty: the system's.")
     simulate: bool = Field(

@@ -63,13 +63,13 @@ def parameter(text: str, name: str) -> str:
     [
         ("mynetworks", ""),
         ("mydestination", ""),
-        ("relayhost", "[127.0.0.1]:2514"),
+        ("relayhost", f"[127.0.0.1]:{PORTS['sim_smtp']}"),
         ("smtp_dns_support_level", "disabled"),
         ("smtpd_sasl_auth_enable", "no"),
         ("smtpd_tls_auth_only", "yes"),
         ("smtpd_tls_protocols", ">=TLSv1.2"),
         ("smtpd_relay_restrictions", "permit_sasl_authenticated, reject_unauth_destination"),
-        ("smtpd_milters", "inet:127.0.0.1:2512"),
+        ("smtpd_milters", f"inet:127.0.0.1:{PORTS['milter']}"),
         ("milter_default_action", "tempfail"),
         ("maillog_file", "/srv/thurn/log/mx.mail.log"),
         ("queue_directory", "/srv/thurn/mx/queue"),
@@ -108,7 +108,7 @@ def test_files_with_a_password_are_closed_to_others() -> None:
         ),
     ]
     holders = [file for file in rendered if "SECRET" in file.text]
-    assert len(holders) == 10
+    assert len(holders) == 11
     assert [file.path for file in holders if file.mode & 0o007] == []
 
 
@@ -142,8 +142,8 @@ def test_submission_is_the_only_place_to_sign_in() -> None:
 @pytest.mark.parametrize(
     ("sender", "simulated", "real"),
     [
-        ("b.e1.google.Ab-_1@bounce.x.example", "e1-google:[127.0.0.1]:2514", "e1-google:"),
-        ("b.e1.other.Ab@bounce.x.example", "e1-other:[127.0.0.1]:2514", "e1-other:"),
+        ("b.e1.google.Ab-_1@bounce.x.example", f"e1-google:[127.0.0.1]:{PORTS['sim_smtp']}", "e1-google:"),
+        ("b.e1.other.Ab@bounce.x.example", f"e1-other:[127.0.0.1]:{PORTS['sim_smtp']}", "e1-other:"),
         ("b.e1.local.Ab@bounce.x.example", "e1-local:[127.0.0.1]:2501", "e1-local:[127.0.0.1]:2501"),
         ("b.e9.google.Ab@bounce.x.example", None, None),
         ("b.e1.nobody.Ab@bounce.x.example", None, None),
@@ -175,7 +175,7 @@ def test_out_has_neither_sql_nor_milters_nor_foreign_clients() -> None:
     assert "milter" not in text
     assert parameter(files["out/etc/main.cf"], "smtpd_relay_restrictions") == "permit_mynetworks, reject"
     assert parameter(files["out/etc/main.cf"], "mynetworks") == "127.0.0.1/32"
-    assert re.findall(r"(?m)^\S+ inet", files["out/etc/master.cf"]) == ["127.0.0.1:2509 inet"]
+    assert re.findall(r"(?m)^\S+ inet", files["out/etc/master.cf"]) == [f"127.0.0.1:{PORTS['out']} inet"]
 
 
 @pytest.mark.parametrize(("first", "backoff", "run"), [(2, "2s", "2s"), (300, "300s", "300s"), (900, "900s", "300s")])
@@ -203,7 +203,7 @@ def test_a_simulation_disables_what_asks_the_internet_but_checks_signatures() ->
             PORTS,
             redis_password="r",
             controller_password="c",
-            nameservers=[("127.0.0.1", 2515)],
+            nameservers=[("127.0.0.1", PORTS["sim_dns"])],
             simulate=simulate,
         )
         return {path.removeprefix("rspamd/etc/local.d/"): text for path, text in by_path(files).items()}
@@ -215,7 +215,7 @@ def test_a_simulation_disables_what_asks_the_internet_but_checks_signatures() ->
     for module in ("spf", "dkim", "dmarc"):
         assert simulated[f"{module}.conf"] == "check_local = true;\n"
         assert f"{module}.conf" not in real
-    assert simulated["options.inc"] == 'dns { nameserver = ["127.0.0.1:2515:1"]; }\n'
+    assert simulated["options.inc"] == f'dns {{ nameserver = ["127.0.0.1:{PORTS["sim_dns"]}:1"]; }}\n'
     assert real["greylist.conf"] == "enabled = false;\n"
 
 

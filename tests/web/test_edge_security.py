@@ -13,7 +13,7 @@ from thurn.db.connect import Connection
 from thurn.db.fetch import one
 from thurn.settings import Settings
 from thurn.web.app import create_app
-from thurn.web.edge import Db, Owner, SignedIn, Unscoped, check_csrf, client_ip, visitor_csrf
+from thurn.web.edge import Db, Owner, SignedIn, Unscoped, check_csrf, client_ip, edge_secret, visitor_csrf
 
 MakeAccount = Callable[..., Awaitable[int]]
 Signed = tuple[httpx.AsyncClient, SignedInAs]
@@ -230,7 +230,9 @@ async def test_over_https_cookies_are_secure_and_bound_to_the_host(settings: Set
     app.include_router(probe)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="https://mail.thurn.example") as client:
-        answer = await client.get("/visitor-probe", headers={"X-Forwarded-For": "6.6.6.6, 192.0.2.7"})
+        answer = await client.get(
+            "/visitor-probe", headers={"X-Forwarded-For": "6.6.6.6, 192.0.2.7", "X-Thurn-Edge": edge_secret(settings)}
+        )
     cookie = answer.headers["set-cookie"]
     assert cookie.startswith("__Host-thurn-visitor=")
     assert all(part in cookie for part in ("Secure", "HttpOnly", "SameSite=lax", "Path=/"))
@@ -240,8 +242,9 @@ async def test_over_https_cookies_are_secure_and_bound_to_the_host(settings: Set
 
 
 async def test_nobody_can_claim_an_address_without_a_proxy_in_front(browser: httpx.AsyncClient) -> None:
-    answer = await browser.get("/visitor-probe", headers={"X-Forwarded-For": "192.0.2.7"})
-    assert answer.json()["ip"] == "127.0.0.1"
+    for shown in ({}, {"X-Thurn-Edge": "guessed"}, {"X-Thurn-Edge": b"gu\xe9ssed"}):
+        answer = await browser.get("/visitor-probe", headers={"X-Forwarded-For": "192.0.2.7", **shown})
+        assert answer.json()["ip"] == "127.0.0.1"
 
 
 async def test_unknown_addresses_answer_a_page_to_people_and_a_problem_to_programs(browser: httpx.AsyncClient) -> None:

@@ -29,7 +29,7 @@ WIDTHS = (1440, 390)
 async def address(clean: Settings) -> AsyncIterator[str]:
     """The application over HTTP, as the role `web` serves it."""
     assert (STATIC / "build" / "manifest.json").exists(), "frontend/build makes the styles and scripts"
-    app, port = create_app(clean), clean.port["http"]
+    app, port = create_app(clean), clean.port["web"]
     server = Server(app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_level=LogLevels.warning)
     serving = asyncio.create_task(server.serve())
     yield f"http://127.0.0.1:{port}"

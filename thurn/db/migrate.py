@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import psycopg
-from alembic import command
+from alembic import command, op
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -77,6 +77,11 @@ def migrate(settings: Settings) -> str:
         revision = MigrationContext.configure(connection).get_current_revision()
     engine.dispose()
     return revision or ""
+
+
+def run_sql(revision: str) -> None:
+    """Run the SQL file that stands beside a revision's Python file: what its `upgrade` calls with `__file__`."""
+    op.get_bind().exec_driver_sql(Path(revision).with_suffix(".sql").read_text().replace("%", "%%"))
 
 
 def newest_revision() -> str:

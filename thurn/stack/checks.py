@@ -24,6 +24,7 @@ _PROGRAMS = {
     "/usr/lib/dovecot/modules/auth/libdriver_pgsql.so": "dovecot-pgsql",
     "/usr/bin/rspamd": "rspamd",
     "/usr/bin/redis-server": "redis-server",
+    "/usr/bin/caddy": "caddy",
 }
 _ROOT = (
     "Thurn must be started by root: its daemons listen on mail ports and each runs under a user of its own, which only "
@@ -47,7 +48,7 @@ _CLOSED = (
     "`chmod o+x {folder}`."
 )
 
-_USERS = ("thurn", "thurn-mail", "postfix", "dovecot", "dovenull", "_rspamd", "redis", "postgres")
+_USERS = ("thurn", "thurn-mail", "postfix", "dovecot", "dovenull", "_rspamd", "redis", "postgres", "caddy")
 
 
 def complaints(state: Path) -> list[str]:

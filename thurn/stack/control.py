@@ -25,7 +25,13 @@ _FAILING = 8.0  # seconds of ending again and again until we stop hoping
 _LOG_LINES = 12
 
 # Those who use others end before them.
-_WAVES = (("sender", "worker", "web", "feedback", "simulate"), ("mx", "out", "imap", "spam"), ("redis", "db"))
+_WAVES = (
+    ("edge", "webmail", "keeper"),
+    ("sender", "worker", "web", "feedback", "simulate"),
+    ("mx", "out", "imap", "spam"),
+    ("guard",),
+    ("redis", "db"),
+)
 
 Report = Callable[[str], None]
 

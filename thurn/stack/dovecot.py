@@ -18,6 +18,14 @@ user_query = SELECT '{mail}/' || home AS home, '*:bytes=' || quota_bytes AS quot
 iterate_query = SELECT address AS username FROM mta.dovecot_user
 """
 
+# An app password is found by its hash: Dovecot makes it, so that PostgreSQL never meets the password itself. Those of
+# webmail and of imports open only the inner doors, which nobody reaches from outside.
+_APP_PASSWORDS = """driver = pgsql
+password_query = SELECT address AS "user", NULL AS password, 'Y' AS nopassword FROM mta.dovecot_app_password \\
+  WHERE address = lower('%u') AND secret = '%{sha256:password}' \\
+    AND (scope = 'programs' OR '%s' = 'webmail' OR '%a' IN ({inner}))
+"""
+
 _JUNK = """require ["fileinto"];
 if header :is "X-Spam" "Yes" {
   fileinto "Junk";
@@ -43,6 +51,7 @@ def render(state: Path, ports: Mapping[str, int], *, hostname: str, listen: str,
     return [
         File("dovecot/etc/dovecot.conf", _main(state, ports, hostname, listen or "*")),
         File("dovecot/etc/sql.conf", _sql(database, state / "mail"), 0o640, "root:dovecot"),
+        File("dovecot/etc/app-passwords.conf", _app_passwords(database, ports), 0o640, "root:dovecot"),
         File("dovecot/sieve/junk.sieve", _JUNK),
     ]
 
@@ -51,6 +60,11 @@ def _sql(database: str, mail: Path) -> str:
     # In the query `%` would begin one of Dovecot's variables, `'` end the text.
     folder = str(mail).replace("%", "%%").replace("'", "''")
     return f"connect = {database}\n" + _QUERIES.replace("{mail}", folder)
+
+
+def _app_passwords(database: str, ports: Mapping[str, int]) -> str:
+    inner = ", ".join(f"'{ports[door]}'" for door in ("webmail_imap", "webmail_sieve"))
+    return f"connect = {database}\n" + _APP_PASSWORDS.replace("{inner}", inner)
 
 
 def _main(state: Path, ports: Mapping[str, int], hostname: str, listen: str) -> str:
@@ -74,9 +88,12 @@ ssl_min_protocol = TLSv1.2
 disable_plaintext_auth = yes
 auth_mechanisms = plain login
 auth_username_chars = {_ADDRESS_CHARACTERS}
-auth_cache_size = 4M
-auth_cache_ttl = 1 min
-auth_cache_negative_ttl = 0
+# No cache: what is revoked or disabled is so at once, and an app password is found by its own hash each time.
+auth_cache_size = 0
+passdb {{
+  driver = sql
+  args = {state}/dovecot/etc/app-passwords.conf
+}}
 passdb {{
   driver = sql
   args = {state}/dovecot/etc/sql.conf
@@ -122,6 +139,10 @@ service imap-login {{
     port = {ports["imaps"]}
     ssl = yes
   }}
+  inet_listener webmail {{
+    address = 127.0.0.1
+    port = {ports["webmail_imap"]}
+  }}
 }}
 service pop3-login {{
   inet_listener pop3 {{
@@ -135,6 +156,10 @@ service pop3-login {{
 service managesieve-login {{
   inet_listener sieve {{
     port = {ports["managesieve"]}
+  }}
+  inet_listener webmail {{
+    address = 127.0.0.1
+    port = {ports["webmail_sieve"]}
   }}
 }}
 service lmtp {{

@@ -8,7 +8,7 @@ import psycopg
 
 from thurn.heartbeat import alive
 from thurn.secrets import Secrets
-from thurn.settings import Settings
+from thurn.settings import LOOPBACK, Settings
 from thurn.stack.postfix import EVERYWHERE
 from thurn.stack.postgres import admin_conninfo
 from thurn.stack.roles import PYTHON
@@ -30,7 +30,7 @@ def _ours(role: str, settings: Settings) -> str:
     if not alive(settings, role):
         return "gives no sign of life"
     if role == "web":
-        return _http(settings.listen, settings.port["http"], "/healthz")
+        return _http(LOOPBACK, settings.port["web"], "/healthz")
     return ""
 
 
@@ -70,6 +70,11 @@ def _out(settings: Settings) -> str:
     return _greeting("127.0.0.1", settings.port["out"], b"220")
 
 
+def _edge(settings: Settings) -> str:
+    with socket.create_connection((_reachable(settings.listen), settings.port["http"]), _PATIENCE):
+        return ""
+
+
 def _greeting(host: str, port: int, expected: bytes) -> str:
     with socket.create_connection((_reachable(host), port), _PATIENCE) as link:
         line = link.recv(200)
@@ -98,4 +103,5 @@ _PROBES: dict[str, Callable[[Settings], str]] = {
     "imap": _imap,
     "mx": _mx,
     "out": _out,
+    "edge": _edge,
 }

@@ -10,7 +10,7 @@ from thurn.db.connect import conninfo
 from thurn.db.migrate import ROLES
 from thurn.secrets import Secrets
 from thurn.settings import Settings, allocate_ports
-from thurn.stack import dovecot, postfix, postfix_mx, postfix_out, postgres, redis, rspamd, supervisor, tls
+from thurn.stack import caddy, dovecot, postfix, postfix_mx, postfix_out, postgres, redis, rspamd, supervisor, tls
 from thurn.stack.files import Directory, File, own, place
 from thurn.stack.roles import programs
 
@@ -30,6 +30,7 @@ _READERS = {
     "imap": ("dovecot/", "tls/"),
     "mx": ("mx/", "tls/"),
     "out": ("out/",),
+    "edge": ("edge/",),
 }
 
 
@@ -62,7 +63,7 @@ def prepare(settings: Settings) -> set[str]:
 
 def directories() -> list[Directory]:
     """Every folder of a state directory."""
-    modules = (postgres, redis, rspamd, dovecot, supervisor, tls)
+    modules = (postgres, redis, rspamd, dovecot, caddy, supervisor, tls)
     of_daemons = [folder for module in modules for folder in module.directories()]
     return [*_OURS, *of_daemons, *postfix.directories("mx"), *postfix.directories("out")]
 
@@ -71,7 +72,11 @@ def render(settings: Settings) -> list[File]:
     """Every configuration file, from settings, ports and secrets."""
     state, ports, hostname = settings.state, settings.port, fqdn(settings.hostname)
     secrets = Secrets(state)
-    for name in ("master", *(f"db-{role}" for role in ROLES)):  # our own roles may read secrets but not make them
+    for name in (
+        "master",
+        "guard",
+        *(f"db-{role}" for role in ROLES),
+    ):  # our own roles may read secrets but not make them
         secrets.ensure(name)
     redis_password = secrets.ensure("redis")
     return [
@@ -105,6 +110,7 @@ def render(settings: Settings) -> list[File]:
             retry_first=settings.retry_first,
             simulate=settings.simulate,
         ),
+        *caddy.render(state, ports, listen=settings.listen, secret=secrets.derive("edge").hex()),
         supervisor.render(state, programs(settings)),
     ]
 

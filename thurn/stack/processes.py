@@ -9,6 +9,7 @@ from pathlib import Path
 _RSPAMD = ("/usr/bin/rspamd",)
 _DAEMONS = (
     *("/usr/lib/postgresql/", "/usr/lib/postfix/", "/usr/lib/dovecot/", "/usr/sbin/dovecot", "/usr/bin/redis-"),
+    *("/usr/bin/caddy", "/usr/sbin/php-fpm"),
     *_RSPAMD,
 )
 

@@ -3,13 +3,15 @@
 import sys
 
 from thurn.settings import Settings
-from thurn.stack import postgres, rspamd
+from thurn.stack import caddy, postgres, rspamd
 from thurn.stack.postfix import DAEMONS
 from thurn.stack.supervisor import Program
 
 # Our own roles and the module whose `main(settings)` is the role.
 PYTHON = {
     "feedback": "thurn.feedback.service",
+    "guard": "thurn.guard.service",
+    "keeper": "thurn.stack.keeper",
     "web": "thurn.web.serve",
     "worker": "thurn.jobs.worker",
     "sender": "thurn.delivery.sender",
@@ -17,7 +19,11 @@ PYTHON = {
 }
 
 # The simulated internet comes before those who ask it for names or hand it mail.
-ORDER = ("db", "redis", "simulate", "spam", "imap", "mx", "out", "feedback", "web", "worker", "sender")
+# Who answers the daemons comes before them.
+ORDER = (
+    *("db", "redis", "simulate", "guard", "keeper", "spam", "imap", "mx", "out", "feedback", "web", "worker"),
+    *("sender", "edge"),
+)
 
 
 def roles(settings: Settings) -> tuple[str, ...]:
@@ -54,7 +60,22 @@ def _program(role: str, settings: Settings) -> Program:
         case "mx" | "out":
             # -d: stay in the supervisor's process group, so that one signal reaches the whole instance.
             return Program(role, (f"{DAEMONS}/master", "-d", "-c", f"{state}/{role}/etc"), role)
+        case "edge":
+            places = [f"{name}={state}/edge/data" for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")]
+            command = (
+                "/usr/bin/env",
+                *places,
+                "/usr/bin/caddy",
+                "run",
+                "--config",
+                f"{state}/{caddy.CONFIG}",
+                "--adapter",
+                "caddyfile",
+            )
+            low = min(settings.port[name] for name in ("http", "https")) < 1024
+            return Program(role, command, "edge", "caddy", capabilities=("net_bind_service",) if low else ())
         case _:
             groups = ("thurn", "postdrop") if role == "sender" else ()
             command = (sys.executable, "-m", "thurn.stack.run", role, str(state))
-            return Program(role, command, ".", "thurn", groups)
+            # `keeper` places files of several users and has their daemons read them.
+            return Program(role, command, ".", None if role == "keeper" else "thurn", groups)

@@ -18,6 +18,7 @@ class Program:
 
     `user` None: the daemon starts as root and drops its privileges by itself. `groups`: the supplementary groups, in
     place of the user's own. `stop`: the signal that ends it, sent by the kernel if the supervisor itself is killed.
+    `capabilities`: rights of root (capabilities(7)) that the user keeps, such as binding a port below 1024.
     `sweeper`: a command put before it that ends what a killed predecessor left, then becomes it.
     """
 
@@ -29,6 +30,7 @@ class Program:
     stop: str = "TERM"
     stop_seconds: int = 15
     sweeper: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
 
     def argv(self) -> list[str]:
         """The command, wrapped so that it gives up root at once and dies with the supervisor."""
@@ -36,6 +38,9 @@ class Program:
         if self.user:
             drop = [f"--reuid={self.user}", f"--regid={self.user}", "--no-new-privs"]
             drop.append("--groups=" + ",".join(self.groups) if self.groups else "--init-groups")
+        if self.capabilities:
+            kept = ",".join(f"+{name}" for name in self.capabilities)
+            drop += [f"--inh-caps={kept}", f"--ambient-caps={kept}"]
         return [*self.sweeper, "/usr/bin/setpriv", *drop, f"--pdeathsig={self.stop}", "--", *self.command]
 
     def recorded(self, state: Path) -> list[str]:

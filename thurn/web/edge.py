@@ -17,6 +17,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from thurn.accounts.service import hash_key
 from thurn.accounts.sessions import LASTS, open_workspace
 from thurn.db.connect import Connection, Pool, in_workspace
+from thurn.db.fetch import maybe
 from thurn.secrets import Secrets
 from thurn.settings import Settings
 
@@ -108,6 +109,22 @@ async def owner(viewer: SignedIn) -> Viewer:
 
 
 Owner = Annotated[Viewer, Depends(owner)]
+
+
+async def operator(viewer: SignedIn, db: Unscoped) -> Viewer:
+    """The viewer, who must run this installation: an owner of the workspace that came with it, `main`."""
+    row = await maybe(
+        db,
+        """SELECT 1 FROM membership m JOIN workspace w ON w.id = m.workspace_id
+           WHERE m.account_id = %s AND m.role = 'owner' AND w.slug = 'main'""",
+        [viewer.account_id],
+    )
+    if row is None:
+        raise HTTPException(403, "Only those who run this installation may do that.")
+    return viewer
+
+
+Operator = Annotated[Viewer, Depends(operator)]
 
 
 async def viewer_db(db: Unscoped, viewer: SignedIn) -> Connection:
@@ -247,27 +264,26 @@ async def check_csrf(request: Request, sent: Annotated[str | None, Depends(_csrf
         raise CsrfRefused
 
 
+def edge_secret(settings: Settings) -> str:
+    """What Caddy shows with every request, so that nobody else on this machine is believed about who the client is."""
+    return Secrets(settings.state).derive("edge").hex()
+
+
 def client_ip(request: Request) -> str:
-    """Who is asking. A proxy in front (loopback, with a public base_url) names them last in X-Forwarded-For."""
+    """Who is asking: the peer, or whom Caddy in front names last in X-Forwarded-For."""
     peer = request.client.host if request.client else ""
+    shown = request.headers.get("x-thurn-edge", "")
+    if not shown or not hmac.compare_digest(shown.encode(), edge_secret(settings_of(request)).encode()):
+        return peer
     forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    if forwarded and settings_of(request).base_url and _is_loopback(peer):
-        try:
-            return str(ipaddress.ip_address(forwarded))
-        except ValueError:
-            return peer
-    return peer
-
-
-def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return str(ipaddress.ip_address(forwarded))
     except ValueError:
-        return False
+        return peer
 
 
 __all__ = [
-    "ApiDb", "AppSettings", "CsrfRefused", "Db", "Key", "Keyed", "MaybeViewer", "Owner", "SignInNeeded", "SignedIn",
-    "Unscoped", "Viewer", "check_csrf", "clear_session", "client_ip", "in_workspace", "session_token", "set_session",
-    "visitor_csrf",
+    "ApiDb", "AppSettings", "CsrfRefused", "Db", "Key", "Keyed", "MaybeViewer", "Operator", "Owner", "SignInNeeded",
+    "SignedIn", "Unscoped", "Viewer", "check_csrf", "clear_session", "client_ip", "edge_secret", "in_workspace",
+    "session_token", "set_session", "visitor_csrf",
 ]  # fmt: skip

@@ -11,12 +11,12 @@ from granian.server.embed import Server
 
 from thurn.heartbeat import beat
 from thurn.log import configure_logging
-from thurn.settings import Settings
+from thurn.settings import LOOPBACK, Settings
 from thurn.web.app import create_app
 
 
 def main(settings: Settings) -> None:
-    """Serve pages, API and tracking on `settings.listen` until SIGTERM or SIGINT."""
+    """Serve pages, API and tracking on loopback, for Caddy in front, until SIGTERM or SIGINT."""
     configure_logging("web")
     uvloop.run(_serve(settings))
 
@@ -25,8 +25,8 @@ async def _serve(settings: Settings) -> None:
     app = create_app(settings)
     server = Server(
         app,
-        address=settings.listen,
-        port=settings.port["http"],
+        address=LOOPBACK,
+        port=settings.port["web"],
         interface=Interfaces.ASGI,
         websockets=False,
         log_access=False,
@@ -41,7 +41,7 @@ async def _serve(settings: Settings) -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop)
     beating = asyncio.create_task(beat(settings, "web"))
-    structlog.get_logger().info("serving", address=settings.listen, port=settings.port["http"])
+    structlog.get_logger().info("serving", address=LOOPBACK, port=settings.port["web"])
     try:
         await server.serve()
     finally:

@@ -1,0 +1,2 @@
+-- Domains.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Edge.
+SELECT 1;

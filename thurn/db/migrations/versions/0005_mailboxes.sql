@@ -1,0 +1,2 @@
+-- Mailboxes.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Portal.
+SELECT 1;

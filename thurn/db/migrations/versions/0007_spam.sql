@@ -1,0 +1,2 @@
+-- Spam.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Guard.
+SELECT 1;

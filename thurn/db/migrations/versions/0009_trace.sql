@@ -1,0 +1,2 @@
+-- Trace.
+SELECT 1;

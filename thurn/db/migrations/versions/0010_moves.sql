@@ -1,0 +1,2 @@
+-- Moves.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Webmail.
+SELECT 1;

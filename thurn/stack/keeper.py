@@ -1,0 +1,65 @@
+"""The role `keeper`: brings what follows from the database or from Caddy (keys, certificates) to the daemons, as root.
+
+Everything else is rendered by `thurn up`. What changes while the installation runs, and lies where only a daemon's own
+user may read it, is placed here; then the daemon is told to read it again. It takes no orders from anybody: it looks.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import FrameType
+
+import psycopg
+import structlog
+
+from thurn.log import configure_logging
+from thurn.settings import Settings
+from thurn.stack.files import File, place
+
+log = structlog.get_logger()
+EVERY = 2.0  # seconds between looks
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Files of one source, and how their daemons learn that one changed."""
+
+    wanted: Callable[[Settings], Iterable[File]]
+    changed: Callable[[Settings, set[str]], None]
+
+
+SOURCES: dict[str, Kept] = {}
+
+
+def step(settings: Settings) -> set[str]:
+    """Look once; returns the paths that changed. A source in trouble does not keep the others waiting."""
+    done: set[str] = set()
+    for name, source in SOURCES.items():
+        try:
+            changed = place(settings.state, source.wanted(settings))
+            if changed:
+                source.changed(settings, changed)
+                log.info("placed", source=name, files=sorted(changed))
+            done |= changed
+        except (psycopg.Error, OSError, ValueError) as error:
+            log.warning("cannot place", source=name, error=str(error))
+    return done
+
+
+def main(settings: Settings) -> None:
+    """Look again and again until SIGTERM or SIGINT."""
+    configure_logging("keeper")
+    going = True
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal going
+        going = False
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    sign = settings.state / "run" / "keeper.alive"
+    while going:
+        step(settings)
+        sign.touch()
+        time.sleep(EVERY)
