@@ -1,7 +1,6 @@
 """Pages of mailboxes: the table, a new one, and one with everything about it."""
 
 import math
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -9,6 +8,7 @@ from fastapi.responses import RedirectResponse
 
 from thurn.db.connect import Connection
 from thurn.mailhost import mailboxes, service
+from thurn.mailhost.clientsetup import access
 from thurn.mailhost.names import readable
 from thurn.problems import Conflict, Invalid, Problem
 from thurn.settings import Settings
@@ -18,28 +18,6 @@ from thurn.web.render import page
 router = APIRouter()
 LIMIT = 25
 _Address = Annotated[str | None, Query(max_length=400)]
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """One way for a mail program to reach a mailbox."""
-
-    what: str
-    host: str
-    port: int
-    protection: str
-
-
-def access(settings: Settings) -> list[Access]:
-    """What a person types into a mail program, best first."""
-    host, port = settings.hostname, settings.port
-    return [
-        Access("Incoming (IMAP)", host, port["imaps"], "TLS"),
-        Access("Outgoing (SMTP)", host, port["submissions"], "TLS"),
-        Access("Outgoing, other way", host, port["submission"], "STARTTLS"),
-        Access("Incoming (POP3)", host, port["pop3s"], "TLS"),
-        Access("Filters (ManageSieve)", host, port["managesieve"], "STARTTLS"),
-    ]
 
 
 @router.get("")
