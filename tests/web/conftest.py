@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
+from page_check import check
 
 from thurn.accounts.service import create_account, create_api_key
 from thurn.accounts.sessions import SignedInAs, start_session
 from thurn.db.connect import Connection
+from thurn.db.fetch import one
+from thurn.mailhost.mailboxes import add_mailbox
+from thurn.portal.sessions import start as start_mailbox_session
 from thurn.settings import Settings
 from thurn.web.app import Application, create_app
 
@@ -88,3 +92,72 @@ def csrf_of(html: str) -> str:
     found = re.search(r'name="csrf"[^>]*value="([^"]+)"', html)
     assert found is not None, "the form carries no CSRF token"
     return found[1]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The owner of a mailbox, in a browser that signed in to the portal."""
+
+    browser: httpx.AsyncClient
+    mailbox_id: int
+    address: str
+    token: str
+    csrf: str
+
+    async def get(self, path: str = "", status: int = 200) -> str:
+        """A page of the portal, held against the rules of the house."""
+        answer = await self.browser.get(f"/mailbox{path}")
+        assert answer.status_code == status, answer.text
+        if answer.headers.get("content-type", "").startswith("text/html"):
+            check(answer.text)
+        return answer.text
+
+    async def post(self, path: str, status: int = 303, **fields: str) -> httpx.Response:
+        """Send a form of the portal."""
+        answer = await self.browser.post(f"/mailbox{path}", data={"csrf": self.csrf, **fields})
+        assert answer.status_code == status, answer.text
+        if answer.headers.get("content-type", "").startswith("text/html"):
+            check(answer.text)
+        return answer
+
+
+@pytest.fixture
+async def make_mailbox(system: Connection) -> Callable[..., Awaitable[int]]:
+    """Mailboxes with password PASSWORD; their domain is made with the first."""
+
+    async def make(address: str = "sepp@brotzeit.example", workspace: int = 1) -> int:
+        name = address.partition("@")[2]
+        await system.execute(
+            """INSERT INTO domain (workspace_id, name, bounce_host, proven_at) VALUES (%s, %s, %s, now())
+               ON CONFLICT DO NOTHING""",
+            [workspace, name, f"bounce.{name}"],
+        )
+        await add_mailbox(system, workspace, address=address, password=PASSWORD, name="Sepp Huber")
+        row = await one(system, "SELECT id FROM mailbox WHERE address = %s", [address])
+        return int(row["id"])
+
+    return make
+
+
+@pytest.fixture
+async def make_owner(
+    site: Site, system: Connection, make_mailbox: Callable[..., Awaitable[int]]
+) -> AsyncIterator[Callable[..., Awaitable[Owner]]]:
+    """Owners of mailboxes who signed in."""
+    clients: list[httpx.AsyncClient] = []
+
+    async def make(address: str = "sepp@brotzeit.example", workspace: int = 1) -> Owner:
+        mailbox_id = await make_mailbox(address, workspace)
+        session = await start_mailbox_session(system, workspace, mailbox_id)
+        clients.append(site.client(cookies={"thurn-mailbox": session.token}))
+        return Owner(clients[-1], mailbox_id, address, session.token, session.csrf)
+
+    yield make
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.fixture
+async def sepp(make_owner: Callable[..., Awaitable[Owner]]) -> Owner:
+    """sepp@brotzeit.example of workspace `main`."""
+    return await make_owner()

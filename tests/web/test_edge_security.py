@@ -13,7 +13,8 @@ from thurn.db.connect import Connection
 from thurn.db.fetch import one
 from thurn.settings import Settings
 from thurn.web.app import create_app
-from thurn.web.edge import Db, Owner, SignedIn, Unscoped, check_csrf, client_ip, edge_secret, visitor_csrf
+from thurn.web.csrf import check_csrf
+from thurn.web.edge import Db, Owner, SignedIn, Unscoped, client_ip, edge_secret, visitor_csrf
 
 MakeAccount = Callable[..., Awaitable[int]]
 Signed = tuple[httpx.AsyncClient, SignedInAs]

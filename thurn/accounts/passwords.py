@@ -34,7 +34,8 @@ def _matches(encoded: str, password: str) -> bool:
         return False
 
 
-def _slots() -> asyncio.Semaphore:
+def slots() -> asyncio.Semaphore:
+    """What a check of any password waits for: so many at a time in this process."""
     loop = id(asyncio.get_running_loop())
     if loop not in _running:
         _running.clear()  # an earlier loop is gone: one process has one
@@ -44,13 +45,13 @@ def _slots() -> asyncio.Semaphore:
 
 async def make_hash(password: str) -> str:
     """`hash_now` off the event loop."""
-    async with _slots():
+    async with slots():
         return await asyncio.to_thread(hash_now, password)
 
 
 async def matches(encoded: str | None, password: str) -> bool:
     """Whether the password is the one; `None` (no such account) costs the same time and is never right."""
-    async with _slots():
+    async with slots():
         if encoded is None:
             encoded = await asyncio.to_thread(_nobody)
             await asyncio.to_thread(_matches, encoded, password)

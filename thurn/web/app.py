@@ -20,7 +20,8 @@ from thurn.db.connect import make_pool
 from thurn.settings import Settings
 from thurn.tracking import routes as tracking
 from thurn.web import errors
-from thurn.web.edge import check_csrf, is_secure
+from thurn.web.csrf import check_csrf
+from thurn.web.edge import is_secure
 from thurn.web.security import Guard
 
 FEATURES = ("accounts", "audience", "content", "campaigns", "mailhost")
@@ -88,7 +89,7 @@ def create_app(settings: Settings) -> Application:
     errors.install(app)
     for feature in FEATURES:
         app.include_router(import_module(f"thurn.{feature}.api").router, prefix=API)
-    for feature in (*FEATURES, "reports"):  # reports have pages only
+    for feature in (*FEATURES, "reports", "portal"):  # the last have pages only
         pages = import_module(f"thurn.{feature}.pages").router
         app.include_router(pages, dependencies=[Depends(check_csrf)], include_in_schema=False)
     app.add_api_route("/healthz", _health, include_in_schema=False)

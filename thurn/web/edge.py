@@ -9,7 +9,7 @@ import ipaddress
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -72,9 +72,9 @@ Unscoped = Annotated[Connection, Depends(transaction, scope="function")]
 
 
 async def maybe_viewer(request: Request, db: Unscoped) -> Viewer | None:
-    """The one who signed in; None for anybody else. 404 for a workspace that is not theirs."""
+    """The one who signed in; None for anybody else and in the portal. 404 for a workspace that is not theirs."""
     token = session_token(request)
-    if not token:
+    if not token or in_portal(request):
         return None
     slug: str | None = request.path_params.get("workspace")
     row = await open_workspace(db, token, slug)
@@ -199,6 +199,11 @@ def cookie_name(settings: Settings, what: str) -> str:
     return f"__Host-thurn-{what}" if is_secure(settings) else f"thurn-{what}"
 
 
+def in_portal(request: Request) -> bool:
+    """Whether the page is one for owners of mailboxes (thurn/portal/edge.py), where no account's session counts."""
+    return request.url.path.startswith("/mailbox/") or request.url.path == "/mailbox"
+
+
 def session_token(request: Request) -> str | None:
     """The token of the session the browser came with, valid or not."""
     return request.cookies.get(cookie_name(settings_of(request), "session"))
@@ -207,15 +212,16 @@ def session_token(request: Request) -> str | None:
 def set_session(request: Request, response: Response, token: str) -> None:
     """Give the browser its session."""
     settings = settings_of(request)
-    _set_cookie(settings, response, "session", token, int(LASTS.total_seconds()))
+    set_cookie(settings, response, "session", token, int(LASTS.total_seconds()))
 
 
 def clear_session(request: Request, response: Response) -> None:
     """Take the session from the browser."""
-    _set_cookie(settings_of(request), response, "session", "", 0)
+    set_cookie(settings_of(request), response, "session", "", 0)
 
 
-def _set_cookie(settings: Settings, response: Response, what: str, value: str, seconds: int) -> None:
+def set_cookie(settings: Settings, response: Response, what: str, value: str, seconds: int) -> None:
+    """Give the browser a cookie for `seconds`; 0 takes it away."""
     secure = is_secure(settings)
     name = cookie_name(settings, what)
     response.set_cookie(name, value, max_age=seconds, path="/", secure=secure, httponly=True, samesite="lax")
@@ -232,36 +238,12 @@ def visitor_csrf(request: Request, response: Response | None = None) -> str:
         visitor = secrets.token_urlsafe(24)
         request.scope["thurn.visitor"] = visitor
         baked = response or Response()
-        _set_cookie(settings, baked, "visitor", visitor, int(LASTS.total_seconds()))
+        set_cookie(settings, baked, "visitor", visitor, int(LASTS.total_seconds()))
         if response is None:
             cookies = [value for name, value in baked.raw_headers if name == b"set-cookie"]
             request.scope.setdefault("thurn.cookies", []).extend(cookies)
     key = Secrets(settings.state).derive("visitor-csrf")
     return hmac.new(key, visitor.encode(), "sha256").hexdigest()
-
-
-async def _csrf_sent(request: Request) -> str | None:
-    """What the request shows as proof: the header `X-CSRF-Token` or the form field `csrf`."""
-    if request.method in SAFE:
-        return None
-    header = request.headers.get("x-csrf-token")
-    if header is not None:
-        return header
-    if request.headers.get("content-type", "").startswith(("multipart/form-data", "application/x-www-form-urlencoded")):
-        field: Any = (await request.form()).get("csrf")
-        return field if isinstance(field, str) else None
-    return None
-
-
-async def check_csrf(request: Request, sent: Annotated[str | None, Depends(_csrf_sent)], viewer: MaybeViewer) -> None:
-    """Refuse an unsafe request without the token of its session. On every router of pages (app.py)."""
-    if request.method in SAFE:
-        return
-    expected = viewer.csrf if viewer else visitor_csrf(request)
-    if request.scope.get("thurn.cross_site"):  # security.py has looked at what the browser says about the origin
-        raise CsrfRefused
-    if sent is None or not hmac.compare_digest(sent.encode("utf-8", "surrogatepass"), expected.encode()):
-        raise CsrfRefused
 
 
 def edge_secret(settings: Settings) -> str:
@@ -284,6 +266,6 @@ def client_ip(request: Request) -> str:
 
 __all__ = [
     "ApiDb", "AppSettings", "CsrfRefused", "Db", "Key", "Keyed", "MaybeViewer", "Operator", "Owner", "SignInNeeded",
-    "SignedIn", "Unscoped", "Viewer", "check_csrf", "clear_session", "client_ip", "edge_secret", "in_workspace",
-    "session_token", "set_session", "visitor_csrf",
+    "SignedIn", "Unscoped", "Viewer", "clear_session", "client_ip", "cookie_name", "edge_secret", "in_portal",
+    "in_workspace", "session_token", "set_cookie", "set_session", "settings_of", "visitor_csrf",
 ]  # fmt: skip

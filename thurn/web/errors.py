@@ -16,7 +16,7 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from starlette.exceptions import HTTPException
 
 from thurn.problems import Conflict, Invalid, NotFound, Problem
-from thurn.web.edge import CsrfRefused, SignInNeeded
+from thurn.web.edge import CsrfRefused, SignInNeeded, in_portal
 
 log = structlog.get_logger()
 
@@ -105,11 +105,12 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 async def _sign_in(request: Request, error: Exception) -> Response:
-    """Off to /sign-in, and back afterwards; back only to a path of ours that can be fetched."""
+    """Off to /sign-in, or the portal's own, and back afterwards; back only to a path of ours that can be fetched."""
+    door = "/mailbox/sign-in" if in_portal(request) else "/sign-in"
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    target = "/sign-in" if request.method != "GET" or path == "/" else f"/sign-in?next={quote(path, safe='/')}"
+    target = door if request.method != "GET" or path in ("/", "/mailbox") else f"{door}?next={quote(path, safe='/')}"
     if request.headers.get("hx-request"):  # a fragment cannot show the sign-in page
-        return Response(status_code=401, headers={"HX-Redirect": "/sign-in"})
+        return Response(status_code=401, headers={"HX-Redirect": door})
     return RedirectResponse(target, 303)
 
 

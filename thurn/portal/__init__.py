@@ -1,0 +1,1 @@
+"""What the owner of a mailbox sees and does: `/mailbox`."""
