@@ -2,14 +2,16 @@
 
 import asyncio
 from base64 import b64encode
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from thurn.db.connect import Connection
+from thurn.db.fetch import rows
 from thurn.secrets import Secrets
 from thurn.settings import Settings
 
@@ -49,23 +51,37 @@ def generate(algorithm: Algorithm) -> KeyPair:
     return KeyPair(algorithm, private, b64encode(public).decode())
 
 
-def selector(algorithm: Algorithm, day: date) -> str:
-    """Name of a key made on `day`: `t2611r` for RSA, `t2611e` for Ed25519, made in November 2026."""
-    return f"t{day:%y%m}{algorithm[0]}"
+def selector(algorithm: Algorithm, day: date, taken: Collection[str] = ()) -> str:
+    """Name of a key made on `day`: `t2611r` for RSA, `t2611e` for Ed25519, made in November 2026; `t2611r2` is next.
+
+    A name is never used twice: what a receiver remembers of one would be the wrong key.
+    """
+    first = f"t{day:%y%m}{algorithm[0]}"
+    return next(name for name in (first, *(f"{first}{n}" for n in range(2, 1000))) if name not in taken)
 
 
 async def make_keys(
-    db: Connection, workspace: int, *, domain_id: int, domain: str, day: date, settings: Settings
+    db: Connection,
+    workspace: int,
+    *,
+    domain_id: int,
+    domain: str,
+    settings: Settings,
+    state: Literal["active", "pending"] = "active",
 ) -> None:
-    """Give a domain one key of each algorithm, sealed for this installation."""
-    secrets = Secrets(settings.state)
+    """Give a domain one key of each algorithm, sealed for this installation. The first ones sign at once."""
+    secrets, now = Secrets(settings.state), datetime.now(UTC)
+    taken = {
+        row["selector"] for row in await rows(db, "SELECT selector FROM dkim_key WHERE domain_id = %s", [domain_id])
+    }
     for algorithm in ALGORITHMS:
         pair = await asyncio.to_thread(generate, algorithm)
         await db.execute(
-            """INSERT INTO dkim_key (workspace_id, domain_id, selector, algorithm, private_key, public_key)
-               VALUES (%s, %s, %s, %s, %s, %s)""",
-            [workspace, domain_id, selector(algorithm, day), algorithm,
-             secrets.seal(pair.private_der, _label(domain)), pair.public],
+            """INSERT INTO dkim_key (workspace_id, domain_id, selector, algorithm, private_key, public_key, state,
+                                     active_at)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s)""",
+            [workspace, domain_id, selector(algorithm, now.date(), taken), algorithm,
+             secrets.seal(pair.private_der, label(domain)), pair.public, state, now if state == "active" else None],
         )  # fmt: skip
 
 
@@ -77,13 +93,14 @@ async def signing_keys(db: Connection, domain_name: str, settings: Settings) -> 
     rows = await (
         await db.execute(
             """SELECT k.selector, k.algorithm, k.private_key FROM dkim_key k JOIN domain d ON d.id = k.domain_id
-               WHERE d.name = %s ORDER BY k.algorithm DESC, k.id""",
+               WHERE d.name = %s AND k.state = 'active' ORDER BY k.algorithm DESC, k.id""",
             [domain_name.lower()],
         )
     ).fetchall()
-    secrets, label = Secrets(settings.state), _label(domain_name.lower())
-    return [SigningKey(r["selector"], r["algorithm"], secrets.unseal(r["private_key"], label)) for r in rows]
+    secrets, sealed_with = Secrets(settings.state), label(domain_name.lower())
+    return [SigningKey(r["selector"], r["algorithm"], secrets.unseal(r["private_key"], sealed_with)) for r in rows]
 
 
-def _label(domain: str) -> str:
+def label(domain: str) -> str:
+    """What a domain's keys are sealed with."""
     return f"dkim:{domain}"

@@ -1,7 +1,5 @@
 """Domains of a workspace, each with its DKIM keys. Mailboxes are in mailboxes.py, what DNS should say in records.py."""
 
-from datetime import UTC, datetime
-
 from thurn.db.connect import Connection, Row
 from thurn.mailhost.keys import SigningKey, make_keys, signing_keys
 from thurn.mailhost.mailboxes import add_mailbox
@@ -45,7 +43,7 @@ async def add_domain(db: Connection, workspace: int, *, name: str, settings: Set
             raise Conflict(f"{name} is one of your domains already.")
         raise Conflict(f"{name} belongs to another workspace on this server. A domain can be in one workspace only.")
     domain_id = int(row["id"])
-    await make_keys(db, workspace, domain_id=domain_id, domain=name, day=datetime.now(UTC).date(), settings=settings)
+    await make_keys(db, workspace, domain_id=domain_id, domain=name, settings=settings)
     return domain_id
 
 

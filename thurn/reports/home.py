@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from thurn.alerts import open_alerts
 from thurn.campaigns.figures import Figures, figures
 from thurn.campaigns.progress import tallies
 from thurn.db.connect import Connection, Row
@@ -59,8 +60,21 @@ class Need:
 
 async def needs(db: Connection) -> list[Need]:
     """Everything that waits for a person, worst first."""
-    found = [*await _domains(db), *await _campaigns(db), *await _complaints(db), *await _imports(db)]
+    found = [
+        *await _alerts(db),
+        *await _domains(db),
+        *await _campaigns(db),
+        *await _complaints(db),
+        *await _imports(db),
+    ]
     return sorted(found, key=lambda need: ("bad", "paused", "warn").index(need.level))
+
+
+async def _alerts(db: Connection) -> list[Need]:
+    return [
+        Need(row["level"], row["subject"], row["text"].partition("\n\n")[0], row["act"] or "Look", row["link"])
+        for row in await open_alerts(db)
+    ]
 
 
 async def _domains(db: Connection) -> list[Need]:
