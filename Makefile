@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 NODE_VENV := build/node
 PYTEST_ARGS ?=
 
-.PHONY: help setup packages test-packages frontend lint test demo bench faults clean
+.PHONY: help setup packages test-packages frontend lint test demo bench corpus faults clean
 
 help: ## Explain every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ demo: setup ## Send a real campaign through a simulated internet and stay up; ON
 
 bench: setup ## Measure sending, tracking and memory; results in var/bench
 	@set -e; for benchmark in $(or $(ONLY),send track memory); do $(BIN)/python -m bench.$$benchmark; done
+
+CORPUS ?= ../shared/corpora/bounces
+
+corpus: $(VENV)/.ready ## Hold the reading of bounces against a labelled corpus (CORPUS=DIR with labels.json)
+	@$(BIN)/python -m bench.corpus $(CORPUS)
 
 faults: setup ## Kill daemons in the middle of a campaign and count what arrived
 	@$(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
