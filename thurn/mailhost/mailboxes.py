@@ -2,7 +2,7 @@
 
 from thurn.db.connect import Connection, Row
 from thurn.mailhost import passwords
-from thurn.mailhost.names import split_address
+from thurn.mailhost.names import one_line, split_address
 from thurn.problems import Conflict, Invalid, NotFound
 
 GIB = 1024**3
@@ -76,7 +76,7 @@ async def get_mailbox(db: Connection, address: str) -> Row:
         )
     ).fetchone()
     if row is None:
-        raise NotFound(f"There is no mailbox {_printable(address)}.")
+        raise NotFound(f"There is no mailbox {one_line(address)}.")
     return row
 
 
@@ -93,7 +93,7 @@ async def mailbox_page(
                   AND (%(before)s::text IS NULL OR m.address < %(before)s)
                   AND (strpos(m.address, lower(%(query)s)) > 0 OR strpos(lower(m.name), lower(%(query)s)) > 0)
                 ORDER BY m.address {"DESC" if back else "ASC"} LIMIT %(limit)s""",  # noqa: S608 - two constants
-            {"after": after, "before": before, "query": _printable(query), "limit": limit},
+            {"after": after, "before": before, "query": one_line(query), "limit": limit},
         )
     ).fetchall()
     return rows[::-1] if back else rows
@@ -135,7 +135,7 @@ def stored(address: str) -> str:
     try:
         return "@".join(split_address(address))
     except Invalid:
-        return _printable(address).lower()
+        return one_line(address).lower()
 
 
 async def _own(db: Connection, text: str) -> tuple[str, int]:
@@ -153,15 +153,10 @@ async def _exists(db: Connection, sql: str, value: str) -> bool:
 
 def _display(name: str) -> str:
     """A person's name for a list and a header: one line of printable characters."""
-    tidy = _printable(name)
+    tidy = one_line(name)
     if len(tidy) > LONGEST_NAME:
         raise Invalid("name", f"This name is too long: {LONGEST_NAME} characters fit.")
     return tidy
-
-
-def _printable(text: str) -> str:
-    """Without what PostgreSQL cannot hold (NUL, lone surrogates) or a line cannot."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _quota(quota_bytes: int) -> int:

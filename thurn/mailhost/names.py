@@ -90,6 +90,11 @@ def split_address(text: str) -> tuple[str, str]:
     return local, name
 
 
+def one_line(text: str) -> str:
+    """Without what PostgreSQL cannot hold (NUL, lone surrogates) or a line cannot."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def _is_ip(text: str) -> bool:
     try:
         ipaddress.ip_address(text.strip("[]").removeprefix("IPv6:"))
