@@ -78,22 +78,6 @@ def test_unknown_recipients_are_refused_while_the_sender_waits(stack: Settings, 
     assert code in {501, 550, 554}, words
 
 
-def test_what_rspamd_calls_spam_is_refused(stack: Settings) -> None:
-    gtube = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
-    with pytest.raises(smtplib.SMTPDataError, match="Gtube"):
-        send(stack, STRANGER, RESI, body=gtube)
-
-
-def test_what_rspamd_suspects_goes_to_junk(stack: Settings) -> None:
-    careless = (
-        b"Subject: bargain!\r\nFrom: a@b.example\r\nDate: Mon, 02 Feb 2015 10:00:00 +0000\r\n"
-        b"Content-Type: text/html\r\n\r\n<a href=http://192.0.2.1/x.exe>http://bank.example/</a>\r\n"
-    )
-    with smtp(stack) as client:
-        client.sendmail(STRANGER, [XAVER], careless)
-    assert b"X-Spam: Yes" in fetch(stack, XAVER, "bargain!", folder="Junk")
-
-
 def test_mail_to_a_bounce_host_goes_to_the_feedback_service(stack: Settings, feedback: Outside) -> None:
     send(stack, "<>", f"b.e1.google.Abc-123@bounce.{DOMAIN}")
     send(stack, STRANGER, f"fbl@bounce.{DOMAIN}")

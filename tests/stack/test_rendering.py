@@ -101,14 +101,28 @@ def test_files_with_a_password_are_closed_to_others() -> None:
         *postfix_mx.render(
             STATE, PORTS, hostname="h.example", listen="", database="d://u:SECRET@/", retry_first=1, simulate=False
         ),
-        *dovecot.render(STATE, PORTS, hostname="h.example", listen="", database="password=SECRET"),
+        *dovecot.render(
+            STATE,
+            PORTS,
+            hostname="h.example",
+            listen="",
+            database="password=SECRET",
+            controller_password="SECRET",
+            released="SECRET",
+        ),
         *redis.render(STATE, 1, "SECRET"),
         *rspamd.render(
-            STATE, PORTS, redis_password="SECRET", controller_password="SECRET", nameservers=[], simulate=False
+            STATE,
+            PORTS,
+            redis_password="SECRET",
+            controller_password="SECRET",
+            nameservers=[],
+            simulate=False,
+            guard_secret="SECRET",
         ),
     ]
     holders = [file for file in rendered if "SECRET" in file.text]
-    assert len(holders) == 11
+    assert len(holders) == 14
     assert [file.path for file in holders if file.mode & 0o007] == []
 
 
@@ -205,6 +219,7 @@ def test_a_simulation_disables_what_asks_the_internet_but_checks_signatures() ->
             controller_password="c",
             nameservers=[("127.0.0.1", PORTS["sim_dns"])],
             simulate=simulate,
+            guard_secret="g",
         )
         return {path.removeprefix("rspamd/etc/local.d/"): text for path, text in by_path(files).items()}
 
@@ -212,11 +227,11 @@ def test_a_simulation_disables_what_asks_the_internet_but_checks_signatures() ->
     for module in ("rbl", "fuzzy_check", "surbl", "asn", "phishing", "neural"):
         assert simulated[f"{module}.conf"] == "enabled = false;\n"
         assert f"{module}.conf" not in real
-    for module in ("spf", "dkim", "dmarc"):
-        assert simulated[f"{module}.conf"] == "check_local = true;\n"
-        assert f"{module}.conf" not in real
-    assert simulated["options.inc"] == f'dns {{ nameserver = ["127.0.0.1:{PORTS["sim_dns"]}:1"]; }}\n'
-    assert real["greylist.conf"] == "enabled = false;\n"
+    for module in ("spf", "dkim", "dmarc", "greylist"):
+        assert "check_local = true;" in simulated[f"{module}.conf"]
+        assert "check_local" not in real.get(f"{module}.conf", "")
+    assert f'dns {{ nameserver = ["127.0.0.1:{PORTS["sim_dns"]}:1"]; }}\n' in simulated["options.inc"]
+    assert real["greylist.conf"] == "timeout = 300s;\n"
 
 
 def test_postgresql_is_reached_through_its_socket_only() -> None:
@@ -250,7 +265,17 @@ def test_a_cluster_of_a_version_that_is_gone_is_named(tmp_path: Path) -> None:
 
 
 def test_dovecot_takes_the_address_as_a_path_only_without_slashes() -> None:
-    text = by_path(dovecot.render(STATE, PORTS, hostname="mail.example", listen="127.0.0.1", database="d"))
+    text = by_path(
+        dovecot.render(
+            STATE,
+            PORTS,
+            hostname="mail.example",
+            listen="127.0.0.1",
+            database="d",
+            controller_password="c",
+            released="r",
+        )
+    )
     characters = re.search(r"(?m)^auth_username_chars = (.*)$", text["dovecot/etc/dovecot.conf"])
     assert characters is not None
     assert not set("/%\\\"' \t") & set(characters[1]) - {"'"}

@@ -25,6 +25,7 @@ _PROGRAMS = {
     "/usr/bin/rspamd": "rspamd",
     "/usr/bin/redis-server": "redis-server",
     "/usr/bin/caddy": "caddy",
+    "/usr/bin/curl": "curl",
 }
 _ROOT = (
     "Thurn must be started by root: its daemons listen on mail ports and each runs under a user of its own, which only "

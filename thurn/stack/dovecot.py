@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from thurn.stack import dovecot_spam
 from thurn.stack.files import Directory, File
 from thurn.stack.tls import CERTIFICATE, KEY
 
@@ -13,8 +14,9 @@ _FOLDERS = (("Drafts", "Drafts"), ("Sent", "Sent"), ("Junk", "Junk"), ("Trash", 
 
 _QUERIES = """driver = pgsql
 password_query = SELECT address AS "user", password FROM mta.dovecot_user WHERE address = lower('%u')
-user_query = SELECT '{mail}/' || home AS home, '*:bytes=' || quota_bytes AS quota_rule \\
-  FROM mta.dovecot_user WHERE address = lower('%u')
+user_query = SELECT '{mail}/' || home AS home, '*:bytes=' || quota_bytes AS quota_rule, \\
+    level AS sieve_env_junk_level, mark AS sieve_env_junk_mark \\
+  FROM mta.dovecot_user JOIN mta.dovecot_junk USING (address) WHERE address = lower('%u')
 iterate_query = SELECT address AS username FROM mta.dovecot_user
 """
 
@@ -26,13 +28,6 @@ password_query = SELECT address AS "user", NULL AS password, 'Y' AS nopassword F
     AND (scope = 'programs' OR '%s' = 'webmail' OR '%a' IN ({inner}))
 """
 
-_JUNK = """require ["fileinto"];
-if header :is "X-Spam" "Yes" {
-  fileinto "Junk";
-  stop;
-}
-"""
-
 
 def directories() -> list[Directory]:
     """Dovecot's own folders and the place of all mail."""
@@ -41,18 +36,28 @@ def directories() -> list[Directory]:
         Directory("dovecot/etc"),
         Directory("dovecot/run"),
         Directory("dovecot/state"),
-        Directory("dovecot/sieve"),
+        Directory("dovecot/sieve", 0o750, "root:thurn-mail"),
+        Directory("dovecot/bin", 0o750, "root:thurn-mail"),
         Directory("mail", 0o700, "thurn-mail:thurn-mail"),
     ]
 
 
-def render(state: Path, ports: Mapping[str, int], *, hostname: str, listen: str, database: str) -> list[File]:
+def render(
+    state: Path,
+    ports: Mapping[str, int],
+    *,
+    hostname: str,
+    listen: str,
+    database: str,
+    controller_password: str,
+    released: str,
+) -> list[File]:
     """All files. `database` is a libpq connection string for the role `thurn_dovecot`."""
     return [
         File("dovecot/etc/dovecot.conf", _main(state, ports, hostname, listen or "*")),
         File("dovecot/etc/sql.conf", _sql(database, state / "mail"), 0o640, "root:dovecot"),
         File("dovecot/etc/app-passwords.conf", _app_passwords(database, ports), 0o640, "root:dovecot"),
-        File("dovecot/sieve/junk.sieve", _JUNK),
+        *dovecot_spam.render(state, ports, controller_password=controller_password, released=released),
     ]
 
 
@@ -122,9 +127,9 @@ plugin {{
   quota_vsizes = yes
   sieve = file:~/sieve;active=~/active.sieve
   sieve_before = {state}/dovecot/sieve/junk.sieve
-}}
+{dovecot_spam.plugin(state)}}}
 protocol imap {{
-  mail_plugins = $mail_plugins imap_quota
+  mail_plugins = $mail_plugins imap_quota imap_sieve
   mail_max_userip_connections = 50
 }}
 protocol lmtp {{
@@ -167,6 +172,12 @@ service lmtp {{
     mode = 0600
     user = postfix
     group = postfix
+  }}
+  # Where our own machinery hands in mail: what was held and is let through, and lists of what is held.
+  unix_listener {state}/{dovecot_spam.DOOR} {{
+    mode = 0600
+    user = thurn
+    group = thurn
   }}
 }}
 service auth {{

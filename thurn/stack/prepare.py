@@ -10,7 +10,19 @@ from thurn.db.connect import conninfo
 from thurn.db.migrate import ROLES
 from thurn.secrets import Secrets
 from thurn.settings import Settings, allocate_ports
-from thurn.stack import caddy, dovecot, postfix, postfix_mx, postfix_out, postgres, redis, rspamd, supervisor, tls
+from thurn.stack import (
+    caddy,
+    dovecot,
+    dovecot_spam,
+    postfix,
+    postfix_mx,
+    postfix_out,
+    postgres,
+    redis,
+    rspamd,
+    supervisor,
+    tls,
+)
 from thurn.stack.files import Directory, File, own, place
 from thurn.stack.roles import programs
 
@@ -53,8 +65,10 @@ def prepare(settings: Settings) -> set[str]:
     _prepare_mail_logs(state)
     if not settings.database_url:
         _prepare_cluster(state)
-    if "dovecot/sieve/junk.sieve" in changed:
-        _run("sievec", "-c", f"{state}/dovecot/etc/dovecot.conf", f"{state}/dovecot/sieve/junk.sieve")
+    for name in dovecot_spam.SCRIPTS:
+        if f"dovecot/sieve/{name}.sieve" in changed:
+            _run("sievec", "-c", f"{state}/dovecot/etc/dovecot.conf", f"{state}/dovecot/sieve/{name}.sieve")
+            own(state / f"dovecot/sieve/{name}.svbin", 0o640, "root:thurn-mail")
     for instance in ("mx", "out"):
         if not (state / instance / "queue" / "public").exists():
             _run("postfix", "-c", f"{state}/{instance}/etc", "check")
@@ -89,9 +103,16 @@ def render(settings: Settings) -> list[File]:
             controller_password=secrets.ensure("rspamd"),
             nameservers=settings.nameservers,
             simulate=settings.simulate,
+            guard_secret=secrets.ensure("guard"),
         ),
         *dovecot.render(
-            state, ports, hostname=hostname, listen=settings.listen, database=conninfo(settings, "dovecot")
+            state,
+            ports,
+            hostname=hostname,
+            listen=settings.listen,
+            database=conninfo(settings, "dovecot"),
+            controller_password=secrets.ensure("rspamd"),
+            released=secrets.derive("released").hex(),
         ),
         *postfix_mx.render(
             state,

@@ -10,7 +10,8 @@ _NETWORK = (
     "asn", "bimi", "fuzzy_check", "hfilter", "mid", "mime_types", "multimap", "mx_check", "neural", "once_received",
     "phishing", "rbl", "surbl", "url_redirector", "whitelist",
 )  # fmt: skip
-_NEVER = ("greylist", "rspamd_update", "dkim_signing", "p0f", "clickhouse", "elastic")
+_RULES = Path(__file__).with_name("rspamd.lua")
+_NEVER = ("rspamd_update", "dkim_signing", "p0f", "clickhouse", "elastic")
 
 
 def directories() -> list[Directory]:
@@ -31,6 +32,7 @@ def render(
     controller_password: str,
     nameservers: list[tuple[str, int]],
     simulate: bool,
+    guard_secret: str,
 ) -> list[File]:
     """The main file and one file for each module that differs from Debian's defaults."""
     local = {
@@ -39,14 +41,20 @@ def render(
         # The header by which Dovecot's filter knows what belongs into Junk.
         "milter_headers": 'use = ["authentication-results", "spam-header", "x-spamd-bar"];\n',
         "history_redis": "nrows = 500;\nsubject_privacy = true;\n",
+        # What a sender's own policy says of mail that pretends to be theirs.
+        "dmarc": 'actions = { quarantine = "add header"; reject = "reject"; }\n',
+        "greylist": f"timeout = {2 if simulate else 300}s;\n",
     }
     for module in (*_NEVER, *(_NETWORK if simulate else ())):
         local[module] = "enabled = false;\n"
     if simulate:  # every client is on loopback, which these modules would otherwise wave through
-        for module in ("spf", "dkim", "dmarc"):
-            local[module] = "check_local = true;\n"
+        for module in ("spf", "dkim", "dmarc", "greylist"):
+            local[module] = local.get(module, "") + "check_local = true;\n"
         local["milter_headers"] += "skip_local = false;\n"
-    files = [File("rspamd/etc/rspamd.conf", _main(state, ports, controller_password), 0o640, "root:_rspamd")]
+    files = [
+        File("rspamd/etc/rspamd.conf", _main(state, ports, controller_password), 0o640, "root:_rspamd"),
+        File("rspamd/etc/rspamd.local.lua", _program(ports, guard_secret, simulate), 0o640, "root:_rspamd"),
+    ]
     return files + [
         File(f"rspamd/etc/local.d/{name}.conf" if name != "options" else "rspamd/etc/local.d/options.inc",
              text, 0o640, "root:_rspamd")
@@ -61,11 +69,18 @@ def variables(state: Path) -> list[str]:
     return [f"--var={name}={value}" for name, value in values.items()]
 
 
+def _program(ports: Mapping[str, int], secret: str, simulate: bool) -> str:
+    """Our own rules, with where `guard` is and what it wants to see in front."""
+    known = f'local GUARD, BEARER, SIMULATE = "http://127.0.0.1:{ports["guard"]}", "{secret}", {str(simulate).lower()}'
+    return f"{known}\n{_RULES.read_text()}"
+
+
 def _options(nameservers: list[tuple[str, int]]) -> str:
+    common = "task_timeout = 30s;\n"
     if not nameservers:
-        return "# The system's resolvers.\n"
+        return common
     servers = ", ".join(f'"{host}:{port}:1"' for host, port in nameservers)
-    return f"dns {{ nameserver = [{servers}]; }}\n"
+    return f"{common}dns {{ nameserver = [{servers}]; }}\n"
 
 
 def _main(state: Path, ports: Mapping[str, int], controller_password: str) -> str:
@@ -89,7 +104,7 @@ worker "rspamd_proxy" {{
   count = 1;
   max_retries = 5;
   spam_header = "X-Spam";
-  reject_message = "This message looks like spam and was refused";
+  reject_message = "Refused as spam";
   upstream "local" {{ default = yes; self_scan = yes; }}
 }}
 worker "controller" {{

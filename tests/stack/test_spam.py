@@ -1,0 +1,261 @@
+"""Spam, with the real daemons: judged by Rspamd as the recipients wish, sorted by Dovecot, held, learnt."""
+
+import http.client
+import smtplib
+import subprocess
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from stackworld import APOSTROPHE, DOMAIN, RESI, STRANGER, UNDERSCORE, XAVER, fetch, imap, message, smtp, wait_for
+
+from thurn.db.connect import conninfo
+from thurn.secrets import Secrets
+from thurn.settings import Settings
+
+GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+
+
+def query(settings: Settings, sql: str, *values: Any) -> list[dict[str, Any]]:
+    with psycopg.connect(conninfo(settings, "system"), autocommit=True, row_factory=dict_row) as db:
+        cursor = db.execute(sql, values)  # type: ignore[call-overload]
+        return cursor.fetchall() if cursor.description else []
+
+
+def wish(settings: Settings, address: str, **columns: Any) -> None:
+    """A mailbox's own wish; the tests that set one remove it again."""
+    names, values = ", ".join(columns), list(columns.values())
+    query(
+        settings,
+        f"""INSERT INTO spam_setting (workspace_id, domain_id, mailbox_id, {names})
+            SELECT workspace_id, domain_id, id, {", ".join(["%s"] * len(values))} FROM mailbox WHERE address = %s""",  # noqa: S608
+        *values,
+        address,
+    )
+
+
+def list_sender(settings: Settings, address: str, verdict: str, sender: str) -> None:
+    query(
+        settings,
+        """INSERT INTO spam_sender (workspace_id, domain_id, mailbox_id, verdict, sender)
+           SELECT workspace_id, domain_id, id, %s, %s FROM mailbox WHERE address = %s""",
+        verdict,
+        sender,
+        address,
+    )
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(stack: Settings) -> None:
+    for table in ("spam_setting", "spam_sender", "spam_verdict", "held_mail"):
+        query(stack, f"DELETE FROM {table}")  # noqa: S608
+
+
+def hand_in(
+    settings: Settings, recipients: list[str], points: int = 0, *, sender: str = STRANGER, body: str = "Hello.",
+    headers: str = "",
+) -> str:  # fmt: skip
+    """Hand a mail to mx as a stranger whose server tries again; returns the text its subject has."""
+    mark = uuid.uuid4().hex
+    mail = f"X-Simulated-Spam: {points}\r\n{headers}".encode() + message(f"for {mark}", f"{body} {mark}")
+
+    def accepted() -> bool:
+        with smtp(settings) as client:
+            try:
+                client.sendmail(sender, recipients, mail)
+            except smtplib.SMTPDataError as refused:
+                if refused.smtp_code != 451:
+                    raise
+                return False
+            return True
+
+    wait_for(accepted)
+    return mark
+
+
+def test_the_test_mail_of_every_filter_is_refused(stack: Settings) -> None:
+    """Rspamd knows it before any rule, also ours: it is not held."""
+    with pytest.raises(smtplib.SMTPDataError, match="Gtube"):
+        hand_in(stack, [RESI], body=GTUBE)
+
+
+def test_what_is_refused_as_spam_is_held_for_its_recipient(stack: Settings) -> None:
+    with pytest.raises(smtplib.SMTPDataError, match="Refused as spam, and held for the recipient, who can let it"):
+        hand_in(stack, [RESI], 30, body="Buy this!")
+    [held] = query(stack, "SELECT h.*, m.address FROM held_mail h JOIN mailbox m ON m.id = h.mailbox_id")
+    assert (held["address"], held["mail_from"], held["header_from"]) == (RESI, STRANGER, STRANGER)
+    assert b"Buy this!" in held["message"]
+    assert "SIMULATED_SPAM" in [symbol["name"] for symbol in held["symbols"]]
+    [verdict] = query(stack, "SELECT * FROM spam_verdict")
+    assert (verdict["action"], verdict["rcpts"], verdict["ip"]) == ("reject", [RESI], "127.0.0.1")
+    assert verdict["queue_id"] == held["queue_id"]
+
+
+def test_every_mail_gets_a_verdict_and_shows_its_score(stack: Settings) -> None:
+    mark = hand_in(stack, [XAVER], 3, headers="X-Spam-Level: ******************\r\nX-Spam-Junk-For: -\r\n")
+    mail = fetch(stack, XAVER, mark)
+    assert b"X-Spam-Score: 4." in mail
+    assert b"SIMULATED_SPAM=3.0" in mail
+    assert b"\nX-Spam-Level: ****\r\n" in mail
+    assert b"*****" not in mail, "what the sender claimed is gone"
+    [verdict] = query(stack, "SELECT * FROM spam_verdict WHERE action = 'no action'")
+    assert (verdict["spf"], verdict["dkim"], verdict["dmarc"], verdict["arc"]) == ("none", "none", "none", "none")
+    assert mark in verdict["subject"]
+    assert verdict["required"] == 15
+
+
+def test_suspicious_mail_is_put_off_once_and_taken_when_it_comes_again(stack: Settings) -> None:
+    hand_in(stack, [RESI], 4)
+    actions = [row["action"] for row in query(stack, "SELECT action FROM spam_verdict ORDER BY id")]
+    assert actions[0] == "soft reject"
+    assert actions[-1] == "no action"
+    query(stack, "DELETE FROM spam_verdict")
+    wish(stack, RESI, greylist=False)
+    hand_in(stack, [RESI], 4)
+    assert [row["action"] for row in query(stack, "SELECT action FROM spam_verdict")] == ["no action"]
+
+
+def test_each_mailbox_sorts_by_its_own_threshold_and_the_mildest_decides_about_refusal(stack: Settings) -> None:
+    wish(stack, RESI, junk_at=3, refuse_at=8, greylist=False)
+    wish(stack, XAVER, junk_at=12, refuse_at=20, greylist=False)
+    mark = hand_in(stack, [RESI, XAVER], 9)  # alone, Resi would have refused it
+    fetch(stack, RESI, mark, folder="Junk")
+    fetch(stack, XAVER, mark)
+    with pytest.raises(smtplib.SMTPDataError):
+        hand_in(stack, [RESI], 9)
+    assert [row["address"] for row in query(
+        stack, "SELECT m.address FROM held_mail h JOIN mailbox m ON m.id = h.mailbox_id")] == [RESI]  # fmt: skip
+
+
+def test_a_wish_of_the_domain_counts_until_the_mailbox_has_its_own(stack: Settings) -> None:
+    query(stack, """INSERT INTO spam_setting (workspace_id, domain_id, junk_at, greylist)
+                    SELECT workspace_id, id, 2, false FROM domain WHERE name = %s""", DOMAIN)  # fmt: skip
+    fetch(stack, RESI, hand_in(stack, [RESI], 3), folder="Junk")
+    wish(stack, RESI, junk_at=1000, refuse_at=1000)
+    fetch(stack, RESI, hand_in(stack, [RESI], 40))
+
+
+def test_a_blocked_sender_is_refused_and_another_with_nearly_the_same_name_is_not(stack: Settings) -> None:
+    list_sender(stack, RESI, "block", "a_b@elsewhere.example")
+    with pytest.raises(smtplib.SMTPDataError, match="takes no mail from this sender"):
+        hand_in(stack, [RESI], sender="a_b@elsewhere.example")
+    fetch(stack, RESI, hand_in(stack, [RESI], sender="acb@elsewhere.example"))
+    assert query(stack, "SELECT 1 FROM held_mail") == []
+
+
+def test_who_is_blocked_by_one_of_two_goes_to_that_ones_junk_and_the_other_learns_nothing(stack: Settings) -> None:
+    list_sender(stack, RESI, "block", "elsewhere.example")
+    mark = hand_in(stack, [RESI, XAVER])
+    assert b"X-Spam-Junk-For" not in fetch(stack, RESI, mark, folder="Junk")
+    assert b"X-Spam-Junk-For" not in fetch(stack, XAVER, mark)
+
+
+def test_an_alias_and_a_detail_follow_the_wishes_of_the_mailbox_behind(stack: Settings) -> None:
+    list_sender(stack, RESI, "block", "elsewhere.example")
+    for recipient in (f"wirt@{DOMAIN}", RESI.replace("@", "+shop@")):
+        with pytest.raises(smtplib.SMTPDataError, match="takes no mail"):
+            hand_in(stack, [recipient])
+    fetch(stack, UNDERSCORE, hand_in(stack, [UNDERSCORE]))
+
+
+def test_an_allowed_sender_who_cannot_be_proven_is_judged_as_anybody(stack: Settings) -> None:
+    list_sender(stack, RESI, "allow", STRANGER)
+    with pytest.raises(smtplib.SMTPDataError):
+        hand_in(stack, [RESI], 30)
+    [held] = query(stack, "SELECT symbols FROM held_mail")
+    assert "THURN_ALLOWED_NOT_PROVEN" in [symbol["name"] for symbol in held["symbols"]]
+
+
+def test_mail_to_a_bounce_host_is_never_refused_as_spam(stack: Settings) -> None:
+    with smtp(stack) as client:
+        client.mail("")
+        client.rcpt(f"b.x.y@bounce.{DOMAIN}")
+        assert client.data(b"X-Simulated-Spam: 40\r\n" + message("returned"))[0] == 250
+
+
+def test_rspamd_learns_from_nobody_without_its_password(stack: Settings) -> None:
+    for path in ("/learnspam", "/learnham"):
+        link = http.client.HTTPConnection("127.0.0.1", stack.port["rspamd"], timeout=10)
+        link.request("POST", path, message("lesson"))
+        assert link.getresponse().status in {401, 403}
+        link.close()
+
+
+@pytest.mark.parametrize("path", ["/spam/ask", "/spam/tell", "/spam/hold"])
+def test_guard_hears_only_rspamd_and_takes_no_nonsense(stack: Settings, path: str) -> None:
+    def post(body: bytes, secret: str) -> int:
+        link = http.client.HTTPConnection("127.0.0.1", stack.port["guard"], timeout=10)
+        link.request("POST", path, body, {"Authorization": f"Bearer {secret}"})
+        status = link.getresponse().status
+        link.close()
+        return status
+
+    secret = Secrets(stack.state).ensure("guard")
+    assert post(b"{}", "wrong") == 403
+    for nonsense in (b"", b"[]", b"null", b"\xff\0", b"{" * 5000, b'"' + b"x" * 1_000_000):
+        assert post(nonsense, secret) == 400, nonsense[:20]
+    odd = (
+        b'{"rcpts": [1, null, {}, "\\ud800\\u0000@x"], "score": 1e999, "symbols": [{"name": "\\u0000"}, 3], "from": []}'
+    )
+    assert post(odd, secret) in {200, 204}
+
+
+def test_headers_of_any_kind_are_judged_and_kept(stack: Settings) -> None:
+    wish(stack, APOSTROPHE, refuse_at=6)
+    odd = (
+        b"X-Simulated-Spam: 30\r\nFrom: \xff\xfe <x@elsewhere.example>, <y@elsewhere.example>\r\n"
+        b"Subject: =?utf-7?Q?+ADw-script+AD4-?= =?broken?B?//8=?= \xc3\x28 \x01 " + b"A" * 900 + b"\r\n"
+        b"X-Long: "
+        + b"\r\n ".join([b"v" * 900] * 30)
+        + b"\r\nContent-Type: text/plain; charset=nonsense\r\n\r\n\x00\xff\r\n"
+    )
+    with smtp(stack) as client, pytest.raises(smtplib.SMTPDataError, match="Refused as spam"):
+        client.sendmail(STRANGER, [APOSTROPHE], odd)
+    [held] = query(stack, "SELECT subject, header_from FROM held_mail")
+    assert "\0" not in held["subject"]
+    assert held["header_from"] == "", "two senders are none that could be believed"
+
+
+def moved(settings: Settings, address: str, mark: str, source: str, target: str) -> None:
+    with imap(settings, address) as client:
+        client.select(source)
+        [numbers] = client.search(None, "SUBJECT", f'"{mark}"')[1]
+        assert client.copy(numbers.decode(), target)[0] == "OK"
+        client.store(numbers.decode(), "+FLAGS", "\\Deleted")
+        client.expunge()
+
+
+def learnt(settings: Settings) -> dict[str, int]:
+    """How many mails each class of the filter has learnt, over all domains."""
+
+    def redis(*command: str) -> str:
+        password = Secrets(settings.state).ensure("redis")
+        return subprocess.run(
+            ["redis-cli", "-p", str(settings.port["redis"]), *command],
+            capture_output=True, text=True, check=True, env={"REDISCLI_AUTH": password},
+        ).stdout  # fmt: skip
+
+    found = {"learns_spam": 0, "learns_ham": 0}
+    for key in redis("--scan", "--pattern", "RS*").split():
+        if redis("TYPE", key).strip() == "hash":
+            for what in found:
+                found[what] += int(redis("HGET", key, what).strip() or 0)
+    return found
+
+
+def test_moving_a_mail_into_junk_and_out_again_teaches_the_filter(stack: Settings) -> None:
+    text = "This cheap offer of watches and pills is only for you, dear friend, so answer today and pay tomorrow."
+    mark = hand_in(stack, [RESI], body=text)
+    fetch(stack, RESI, mark)
+    before = learnt(stack)
+    moved(stack, RESI, mark, "INBOX", "Junk")
+    wait_for(lambda: learnt(stack)["learns_spam"] == before["learns_spam"] + 1)
+    moved(stack, RESI, mark, "Junk", "INBOX")
+    wait_for(lambda: learnt(stack)["learns_ham"] == before["learns_ham"] + 1)
+    after = learnt(stack)
+    moved(stack, RESI, mark, "INBOX", "Junk")
+    wait_for(lambda: learnt(stack)["learns_spam"] > after["learns_spam"])
+    mark_two = hand_in(stack, [RESI], body=text + " Twice.")
+    fetch(stack, RESI, mark_two)
