@@ -47,7 +47,7 @@ async def test_a_wrong_password_says_so_keeps_the_address_and_is_counted(browser
     assert "do not belong together" in page.words()
     assert [a["value"] for a in page.all("input") if a.get("name") == "email"] == [form["email"]]
     assert "wrong" not in answer.text
-    counted = await (await system.execute("SELECT count(*) AS n FROM sign_in_failure")).fetchone()
+    counted = await (await system.execute("SELECT count(*) AS n FROM guard_failure")).fetchone()
     assert counted == {"n": 1}
 
 

@@ -1,7 +1,7 @@
 """Signing in and staying signed in.
 
 A session is a random token in a cookie, of which the database keeps only the hash. Signing in always makes a new one
-and ends the one the browser came with (session fixation). Guessing is slowed down by address and by origin.
+and ends the one the browser came with (session fixation). Guessing is slowed down by the guard.
 """
 
 import secrets
@@ -11,12 +11,10 @@ from hashlib import sha256
 
 from thurn.accounts import passwords
 from thurn.db.connect import Connection, Row
-from thurn.db.fetch import maybe, one
+from thurn.db.fetch import maybe
+from thurn.guard import sign_ins
 
 LASTS = timedelta(days=14)
-_REMEMBERED = timedelta(minutes=30)  # failures older than this no longer count
-_FREE_BY_EMAIL, _FREE_BY_IP = 5, 20  # failures before anybody has to wait
-_LONGEST_WAIT = 60  # seconds; short, so that a stranger cannot keep the owner out for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +47,17 @@ async def sign_in(
     Commit also after a refusal: the failure is counted in the same transaction.
     """
     address = _storable(email).strip().lower()[:320]
-    locked = await one(db, "SELECT pg_try_advisory_xact_lock(hashtext('sign-in'), hashtext(%s)) AS mine", [address])
-    if not locked["mine"]:
-        return SignInRefused("Somebody is trying to sign in with this address right now. Try again in a moment.", 1)
-    wait = await _must_wait(db, address, ip)
-    if wait:
-        return SignInRefused(f"Too many attempts. Try again in {wait} s; your account is not locked.", wait)
+    verdict = await sign_ins.allowed(db, login=address, ip=ip)
+    if not verdict.ok:
+        return SignInRefused(verdict.text, verdict.wait)
     account = await maybe(db, "SELECT id, password_hash FROM account WHERE lower(email) = %s", [address])
     too_long = len(password) > passwords.LONGEST
     known = account["password_hash"] if account and not too_long else None
     right = await passwords.matches(known, password[: passwords.LONGEST])
     if not right or account is None:
-        await db.execute("INSERT INTO sign_in_failure (email, ip) VALUES (%s, %s)", [address, ip])
+        await sign_ins.record(db, login=address, protocol="web", ip=ip, succeeded=False)
         return SignInRefused("Address and password do not belong together.")
-    await db.execute("DELETE FROM sign_in_failure WHERE email = %s OR at < now() - interval '1 day'", [address])
+    await sign_ins.record(db, login=address, protocol="web", ip=ip, succeeded=True)
     if previous is not None:
         await sign_out(db, previous)
     return await start_session(db, account=account["id"], ip=ip, user_agent=user_agent)
@@ -106,29 +101,5 @@ async def open_workspace(db: Connection, token: str, slug: str | None) -> Row | 
     )
 
 
-async def _must_wait(db: Connection, address: str, ip: str) -> int:
-    """Seconds until the next try is allowed: doubles with each failure beyond the free ones."""
-    row = await one(
-        db,
-        """SELECT count(*) FILTER (WHERE email = %(email)s) AS by_email,
-                  count(*) FILTER (WHERE ip = %(ip)s AND ip <> '') AS by_ip,
-                  extract(epoch FROM now() - max(at) FILTER (WHERE email = %(email)s))::float AS email_ago,
-                  extract(epoch FROM now() - max(at) FILTER (WHERE ip = %(ip)s))::float AS ip_ago
-           FROM sign_in_failure WHERE at > now() - %(window)s AND (email = %(email)s OR ip = %(ip)s)""",
-        {"email": address, "ip": ip, "window": _REMEMBERED},
-    )
-    waits = [
-        _wait(row["by_email"] - _FREE_BY_EMAIL, row["email_ago"]),
-        _wait(row["by_ip"] - _FREE_BY_IP, row["ip_ago"]),
-    ]
-    return max(waits)
-
-
 def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "")
-
-
-def _wait(beyond: int, ago: float | None) -> int:
-    if beyond < 0 or ago is None:
-        return 0
-    return max(0, round(min(_LONGEST_WAIT, 2.0 ** min(beyond, 10)) - ago + 0.49))
