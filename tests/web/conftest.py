@@ -149,7 +149,8 @@ async def make_owner(
     async def make(address: str = "sepp@brotzeit.example", workspace: int = 1) -> Owner:
         mailbox_id = await make_mailbox(address, workspace)
         session = await start_mailbox_session(system, workspace, mailbox_id)
-        clients.append(site.client(cookies={"thurn-mailbox": session.token}))
+        clients.append(site.client())
+        clients[-1].cookies.set("thurn-mailbox", session.token, domain="thurn.test", path="/")
         return Owner(clients[-1], mailbox_id, address, session.token, session.csrf)
 
     yield make

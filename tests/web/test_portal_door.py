@@ -230,3 +230,15 @@ async def test_over_https_the_cookie_is_bound_to_the_host(clean: Any, make_mailb
     assert cookie.startswith("__Host-thurn-mailbox=")
     for attribute in ("HttpOnly", "Secure", "Path=/", "SameSite=lax"):
         assert attribute in cookie
+
+
+async def test_guessing_is_slowed_down_whatever_comes_next(
+    browser: httpx.AsyncClient, make_mailbox: Maker, site: Any
+) -> None:
+    await make_mailbox()
+    answers = [(await enter(browser, "sepp@brotzeit.example", f"guess number {n}")) for n in range(12)]
+    assert answers[0].status_code == 422
+    assert answers[-1].status_code == 429
+    assert int(answers[-1].headers["retry-after"]) > 0
+    late = await enter(browser, "sepp@brotzeit.example")
+    assert late.status_code == 429  # the right password is not even looked at

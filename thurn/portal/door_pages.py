@@ -1,6 +1,7 @@
 """The portal's front door: in and out."""
 
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -8,11 +9,12 @@ from fastapi.responses import RedirectResponse
 from thurn.portal import sessions
 from thurn.portal.edge import AsMailbox, MailboxDb, MaybeMailbox, clear_mailbox_session, mailbox_token
 from thurn.portal.edge import set_mailbox_session as set_session
-from thurn.web.edge import Unscoped, client_ip, visitor_csrf
+from thurn.web.edge import AppSettings, Unscoped, client_ip, visitor_csrf
 from thurn.web.render import page
 
 router = APIRouter()
 HOME = "/mailbox"
+CODE = f"{HOME}/sign-in/code"
 
 
 def _own_path(target: str) -> str:
@@ -53,6 +55,48 @@ async def sign_in(
     if isinstance(result, sessions.SignInRefused):
         headers = {"Retry-After": str(result.wait)} if result.wait else {}
         return _form(request, 429 if result.wait else 422, headers, target=target, address=address, refused=result)
+    place = _own_path(target)
+    if result.second_step:
+        place = f"{CODE}?next={quote(place, safe='/')}"
+    answer = RedirectResponse(place, 303)
+    set_session(request, answer, result)
+    return answer
+
+
+@router.get("/sign-in/code")
+async def code_form(
+    request: Request, db: Unscoped, target: Annotated[str, Query(alias="next", max_length=2000)] = HOME
+) -> Response:
+    """The question for the code, for somebody whose password was right."""
+    token = mailbox_token(request)
+    if not token or await sessions.find(db, token, second_step=True) is None:
+        return RedirectResponse(f"{HOME}/sign-in", 303)
+    return _code_form(request, target=target)
+
+
+@router.post("/sign-in/code")
+async def give_code(
+    request: Request,
+    db: Unscoped,
+    settings: AppSettings,
+    code: Annotated[str, Form(max_length=100)] = "",
+    target: Annotated[str, Form(alias="next", max_length=2000)] = HOME,
+) -> Response:
+    """The second step of signing in."""
+    result = await sessions.give_code(
+        db,
+        settings,
+        token=mailbox_token(request) or "",
+        code=code,
+        ip=client_ip(request),
+        user_agent=request.headers.get("user-agent", ""),
+    )
+    if result is None:
+        over = sessions.SignInRefused("Too many wrong codes, or too much time. Begin again with the password.")
+        return _form(request, 422, target=target, refused=over)
+    if isinstance(result, sessions.SignInRefused):
+        headers = {"Retry-After": str(result.wait)} if result.wait else {}
+        return _code_form(request, 429 if result.wait else 422, headers, target=target, refused=result)
     answer = RedirectResponse(_own_path(target), 303)
     set_session(request, answer, result)
     return answer
@@ -80,4 +124,18 @@ def _form(
     return page(
         request, None, "portal/sign_in.html", status, headers=headers, csrf=visitor_csrf(request),
         target=_own_path(target), address=address, refused=refused, out=out,
+    )  # fmt: skip
+
+
+def _code_form(
+    request: Request,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    *,
+    target: str,
+    refused: sessions.SignInRefused | None = None,
+) -> Response:
+    return page(
+        request, None, "portal/code.html", status, headers=headers, csrf=visitor_csrf(request),
+        target=_own_path(target), refused=refused,
     )  # fmt: skip

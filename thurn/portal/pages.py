@@ -2,14 +2,36 @@
 
 from fastapi import APIRouter, Request, Response
 
-from thurn.portal import door_pages
+from thurn.db.fetch import one
+from thurn.mailhost import app_passwords, forwards
+from thurn.portal import (
+    app_password_pages,
+    door_pages,
+    forwarding_pages,
+    security,
+    security_pages,
+    setup_pages,
+    two_factor,
+    two_factor_pages,
+)
 from thurn.portal.edge import AsMailbox, MailboxDb, page
 
 router = APIRouter(prefix="/mailbox")
-router.include_router(door_pages.router)
+for each in (door_pages, security_pages, two_factor_pages, app_password_pages, forwarding_pages, setup_pages):
+    router.include_router(each.router)
 
 
 @router.get("")
 async def home(request: Request, me: AsMailbox, db: MailboxDb) -> Response:
     """What the mailbox holds, and ways to everything else."""
-    return page(request, me, "portal/home.html")
+    row = await one(db, "SELECT quota_bytes, password_changed_at FROM mailbox WHERE id = %s", [me.mailbox_id])
+    return page(
+        request,
+        me,
+        "portal/home.html",
+        mailbox=row,
+        two_factor=await two_factor.status(db, me.mailbox_id),
+        app_passwords=len(await app_passwords.of_mailbox(db, me.mailbox_id)),
+        forwarding=await forwards.get(db, me.mailbox_id),
+        ways=await security.ways(db, me.mailbox_id, limit=3),
+    )

@@ -11,12 +11,16 @@ from datetime import timedelta
 from hashlib import sha256
 
 from thurn.db.connect import Connection, Row
-from thurn.db.fetch import maybe, rows
+from thurn.db.fetch import maybe, one, rows
+from thurn.guard import sign_ins
 from thurn.mailhost import passwords
 from thurn.mailhost.mailboxes import stored
+from thurn.portal import two_factor
+from thurn.settings import Settings
 
 LASTS = timedelta(days=14)
 CODE_WITHIN = timedelta(minutes=10)  # between the password and the code
+WRONG = "Address and password do not belong together."
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +54,53 @@ async def sign_in(
     Commit also after a refusal: the try is recorded in the same transaction. Takes as long for an address nobody has.
     """
     login = stored(address[:400])
+    verdict = await sign_ins.allowed(db, login=login, ip=ip)
+    if not verdict.ok:
+        return SignInRefused(verdict.text, verdict.wait)
     door = await maybe(db, "SELECT * FROM mailbox_door(%s)", [login])
     possible = 0 < len(password) <= passwords.LONGEST
     right = await passwords.matches(door["password_hash"] if door and possible else None, password)
-    if door is None or not right:
-        return SignInRefused("Address and password do not belong together.")
-    if previous is not None:
+    if previous is not None and right:
         await forget(db, previous)
-    await enter_workspace(db, door["workspace_id"])
+    if door is not None:
+        await enter_workspace(db, door["workspace_id"])
+    if door is None or not right:
+        await sign_ins.record(db, login=login, protocol="portal", ip=ip, succeeded=False, client=user_agent)
+        return SignInRefused(WRONG)
+    if not door["second_step"]:  # else it is not over yet
+        await sign_ins.record(db, login=login, protocol="portal", ip=ip, succeeded=True, client=user_agent)
     return await start(
         db, door["workspace_id"], door["mailbox_id"], ip=ip, user_agent=user_agent, second_step=door["second_step"]
     )
+
+
+async def give_code(
+    db: Connection, settings: Settings, *, token: str, code: str, ip: str = "", user_agent: str = ""
+) -> SignedInAs | SignInRefused | None:
+    """The second step: trade a session that waits for its code for one that is signed in. None: it waits no more.
+
+    Commit also after a refusal. After some wrong codes the session is over, and the password is asked for again.
+    """
+    row = await find(db, token, second_step=True)
+    if row is None:
+        return None
+    verdict = await sign_ins.allowed(db, login=row["address"], ip=ip)
+    if not verdict.ok:
+        return SignInRefused(verdict.text, verdict.wait)
+    right = await two_factor.check(db, settings, row["workspace_id"], row["mailbox_id"], code[:100])
+    await sign_ins.record(db, login=row["address"], protocol="portal", ip=ip, succeeded=right, client=user_agent)
+    if right:
+        await end(db, row["mailbox_id"], row["session"])
+        return await start(db, row["workspace_id"], row["mailbox_id"], ip=ip, user_agent=user_agent)
+    counted = await one(
+        db,
+        "UPDATE mailbox_session SET wrong_codes = wrong_codes + 1 WHERE token_hash = %s RETURNING wrong_codes",
+        [row["session"]],
+    )
+    if counted["wrong_codes"] >= two_factor.WRONG_CODES:
+        await end(db, row["mailbox_id"], row["session"])
+        return None
+    return SignInRefused("This code is not the one, or was used already. Take the next one your app shows.")
 
 
 async def enter_workspace(db: Connection, workspace: int) -> None:

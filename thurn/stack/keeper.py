@@ -5,11 +5,9 @@ user may read it, is placed here; then the daemon is told to read it again. It t
 """
 
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from types import FrameType
 
 import psycopg
@@ -31,26 +29,20 @@ class Kept:
     changed: Callable[[Settings, set[str]], None]
 
 
-# Modules with `KEPT`: name -> what is kept.
-FEATURES: tuple[str, ...] = ("thurn.stack.caddy", "thurn.stack.certificates")
+SOURCES: dict[str, Kept] = {}
 
 
-def sources() -> dict[str, Kept]:
-    """Everything that is kept."""
-    return {name: kept for module in FEATURES for name, kept in import_module(module).KEPT.items()}
-
-
-def step(settings: Settings, kept: dict[str, Kept]) -> set[str]:
+def step(settings: Settings) -> set[str]:
     """Look once; returns the paths that changed. A source in trouble does not keep the others waiting."""
     done: set[str] = set()
-    for name, source in kept.items():
+    for name, source in SOURCES.items():
         try:
             changed = place(settings.state, source.wanted(settings))
             if changed:
                 source.changed(settings, changed)
                 log.info("placed", source=name, files=sorted(changed))
             done |= changed
-        except (psycopg.Error, OSError, ValueError, subprocess.SubprocessError) as error:
+        except (psycopg.Error, OSError, ValueError) as error:
             log.warning("cannot place", source=name, error=str(error))
     return done
 
@@ -67,8 +59,7 @@ def main(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     sign = settings.state / "run" / "keeper.alive"
-    kept = sources()
     while going:
-        step(settings, kept)
+        step(settings)
         sign.touch()
         time.sleep(EVERY)

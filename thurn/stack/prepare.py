@@ -23,7 +23,6 @@ from thurn.stack import (
     supervisor,
     tls,
 )
-from thurn.stack.certificates import make_sni_map
 from thurn.stack.files import Directory, File, own, place
 from thurn.stack.roles import programs
 
@@ -60,13 +59,9 @@ def prepare(settings: Settings) -> set[str]:
     place(state, directories())
     allocate_ports(settings)
     wanted = render(settings)
-    if tls.outdated(state, fqdn(settings.hostname).lower()):
-        wanted += tls.self_signed(fqdn(settings.hostname).lower())
-    if not (state / tls.SNI).exists():
-        wanted += tls.sni_files(state, {})
+    if tls.missing(state):
+        wanted += tls.self_signed(fqdn(settings.hostname))
     changed = place(state, wanted)
-    if tls.SNI in changed:
-        make_sni_map(state)
     _prepare_mail_logs(state)
     if not settings.database_url:
         _prepare_cluster(state)
@@ -136,7 +131,7 @@ def render(settings: Settings) -> list[File]:
             retry_first=settings.retry_first,
             simulate=settings.simulate,
         ),
-        *caddy.wanted(settings),
+        *caddy.render(state, ports, listen=settings.listen, secret=secrets.derive("edge").hex()),
         supervisor.render(state, programs(settings)),
     ]
 

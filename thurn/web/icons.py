@@ -48,6 +48,8 @@ STATES: dict[str, tuple[str, str]] = {
     "Full": ("bad", "bad"),
     "Receives only": ("paused", "off"),
     "Disabled": ("crossed", "off"),
+    # sign-in
+    "Refused": ("crossed", "warn"),
     # import
     "Importing": ("live", "live"),
     "Imported": ("ok", "ok"),

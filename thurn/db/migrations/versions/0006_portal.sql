@@ -26,3 +26,54 @@ BEGIN
 END $$;
 CREATE TRIGGER mailbox_door_shut BEFORE UPDATE OF password_hash, enabled ON mailbox FOR EACH ROW
   WHEN (NEW.password_hash <> OLD.password_hash OR NOT NEW.enabled) EXECUTE FUNCTION mailbox_door_shut();
+
+-- Two-factor: what opens the portal when the phone is lost, each once.
+CREATE TABLE mailbox_recovery_code (
+  mailbox_id   int NOT NULL REFERENCES mailbox ON DELETE CASCADE,
+  workspace_id int NOT NULL REFERENCES workspace ON DELETE CASCADE,
+  code_hash    bytea NOT NULL,                  -- HMAC with a key that is not in the database
+  used_at      timestamptz,
+  PRIMARY KEY (mailbox_id, code_hash)
+);
+SELECT wall_off('mailbox_recovery_code');
+ALTER TABLE mailbox_session ADD wrong_codes int NOT NULL DEFAULT 0;  -- after a few the password is asked for again
+
+-- What was changed about who gets into a mailbox and where its mail goes, for its owner to look at.
+CREATE TABLE mailbox_change (
+  id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  workspace_id int NOT NULL REFERENCES workspace ON DELETE CASCADE,
+  mailbox_id   int NOT NULL REFERENCES mailbox ON DELETE CASCADE,
+  at           timestamptz NOT NULL DEFAULT now(),
+  what         text NOT NULL,                   -- a sentence for the owner
+  by_admin     boolean NOT NULL
+);
+CREATE INDEX mailbox_change_mailbox ON mailbox_change (mailbox_id, id DESC);
+SELECT wall_off('mailbox_change', 'SELECT, INSERT');
+
+-- The absence reply. Rendered as Sieve together with the rules (thurn/portal/sieve.py).
+CREATE TABLE mailbox_absence (
+  mailbox_id   int PRIMARY KEY REFERENCES mailbox ON DELETE CASCADE,
+  workspace_id int NOT NULL REFERENCES workspace ON DELETE CASCADE,
+  active       boolean NOT NULL,
+  first_day    date,                            -- NULL: at once
+  last_day     date,                            -- NULL: until it is turned off
+  subject      text NOT NULL,
+  body         text NOT NULL,
+  every_days   int NOT NULL CHECK (every_days BETWEEN 1 AND 30),  -- one answer to a sender in so many
+  CHECK (first_day IS NULL OR last_day IS NULL OR first_day <= last_day)
+);
+SELECT wall_off('mailbox_absence');
+
+CREATE TABLE mailbox_rule (
+  id           int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  workspace_id int NOT NULL REFERENCES workspace ON DELETE CASCADE,
+  mailbox_id   int NOT NULL REFERENCES mailbox ON DELETE CASCADE,
+  position     int NOT NULL,
+  active       boolean NOT NULL DEFAULT true,
+  field        text NOT NULL CHECK (field IN ('from', 'to', 'subject')),
+  contains     text NOT NULL,
+  action       text NOT NULL CHECK (action IN ('folder', 'read', 'forward', 'trash')),
+  argument     text NOT NULL DEFAULT '',        -- the folder, or the address
+  UNIQUE (mailbox_id, position) DEFERRABLE INITIALLY DEFERRED
+);
+SELECT wall_off('mailbox_rule');
