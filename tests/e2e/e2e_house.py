@@ -15,8 +15,9 @@ from thurn.campaigns import service as campaigns
 from thurn.db.connect import Connection, Row, connect
 from thurn.db.fetch import one
 from thurn.mailhost.check import check_domain
+from thurn.mailhost.facts import facts
 from thurn.mailhost.mailboxes import add_mailbox
-from thurn.mailhost.records import facts, records
+from thurn.mailhost.records import records
 from thurn.mailhost.service import add_domain, get_domain_by_id
 from thurn.settings import Settings
 from thurn.simulate import client

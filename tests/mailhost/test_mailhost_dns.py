@@ -5,66 +5,26 @@ from collections.abc import Iterator
 
 import dnslib
 import pytest
-from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
+from dnsworld import Zone, serving
 
 from thurn.db.connect import Connection, Pool, in_workspace
 from thurn.mail.dns import make_resolver
 from thurn.mailhost import service
 from thurn.mailhost.check import check_domain, look_up
+from thurn.mailhost.facts import facts
 from thurn.mailhost.jobs import check_all
-from thurn.mailhost.records import Record, facts, records
+from thurn.mailhost.records import Record, records
 from thurn.mailhost.verdicts import Answers, Check
 from thurn.problems import NotFound
+from thurn.reports.home import needs
 from thurn.settings import Settings
-
-
-class Zone(BaseResolver):  # type: ignore[misc] # dnslib is untyped
-    """Answers from `held`; a name in `failing` gets that response code; NXDOMAIN for what is nowhere."""
-
-    def __init__(self) -> None:
-        self.held: dict[tuple[str, str], list[object]] = {}
-        self.failing: dict[str, int] = {}
-
-    def publish(self, record: Record, *values: str) -> None:
-        """Put up `values`, by default what the record should hold."""
-        data: list[object] = []
-        for value in values or record.values:
-            if record.type == "TXT":
-                data.append(dnslib.TXT([value[i : i + 255] for i in range(0, len(value), 255)]))
-            elif record.type == "MX":
-                preference, host = value.split()
-                data.append(dnslib.MX(host, int(preference)))
-            else:
-                data.append(getattr(dnslib, record.type)(value))
-        self.held[record.name, record.type] = data
-
-    def resolve(self, request: dnslib.DNSRecord, handler: DNSHandler) -> dnslib.DNSRecord:
-        reply = request.reply()
-        name, kind = str(request.q.qname).rstrip(".").lower(), dnslib.QTYPE[request.q.qtype]
-        if name in self.failing:
-            reply.header.rcode = self.failing[name]
-        elif (name, kind) in self.held:
-            for data in self.held[name, kind]:
-                reply.add_answer(dnslib.RR(request.q.qname, request.q.qtype, rdata=data, ttl=60))
-        elif not any(held == name or held.endswith(f".{name}") for held, _ in self.held):
-            reply.header.rcode = dnslib.RCODE.NXDOMAIN
-        return reply
 
 
 @pytest.fixture
 def zone() -> Iterator[tuple[Zone, int]]:
     """A name server by UDP and TCP on one free port."""
-    held = Zone()
-    quiet = DNSLogger("-request,-reply,-truncated,-error")
-    tcp = DNSServer(held, address="127.0.0.1", port=0, tcp=True, logger=quiet)
-    port = tcp.server.server_address[1]
-    udp = DNSServer(held, address="127.0.0.1", port=port, logger=quiet)
-    for server in (tcp, udp):
-        server.start_thread()
-    yield held, port
-    for server in (tcp, udp):
-        server.server.shutdown()
-        server.server.server_close()
+    with serving(Zone()) as found:
+        yield found
 
 
 @pytest.fixture
@@ -96,7 +56,7 @@ async def verified(db: Connection) -> bool:
     row = await (await db.execute("SELECT verified_at, checked_at, checks FROM domain")).fetchone()
     assert row is not None
     assert row["checked_at"] is not None
-    assert len(row["checks"]) == 9
+    assert len(row["checks"]) > 20
     return row["verified_at"] is not None
 
 
@@ -214,3 +174,52 @@ async def test_a_domain_of_others_is_not_checked(app_pool: Pool, brotzeit: Brotz
     async with in_workspace(app_pool, row["id"]) as db:
         with pytest.raises(NotFound):
             await check_domain(db, brotzeit[2], brotzeit[0])
+
+
+async def _mails(system: Connection) -> list[str]:
+    found = await system.execute("SELECT args->>'subject' AS s FROM procrastinate_jobs WHERE task_name LIKE '%mail_o%'")
+    return [row["s"] for row in await found.fetchall()]
+
+
+async def test_owners_are_told_once_of_what_broke_and_once_when_it_is_mended(
+    app_pool: Pool, brotzeit: Brotzeit, system: Connection
+) -> None:
+    _, zone, _, wanted = brotzeit
+    del zone.held[wanted["tls-rpt"].name, "TXT"]
+    await check(app_pool, brotzeit)
+    assert await _mails(system) == []  # never was right: nothing broke
+    zone.publish(wanted["spf"], "v=spf1 -all")
+    zone.publish(wanted["mx"], "10 elsewhere.example")
+    for _ in range(3):
+        await check(app_pool, brotzeit)
+    assert await _mails(system) == ["2 DNS records of brotzeit.example broke"]
+    async with in_workspace(app_pool, 1) as db:
+        assert [(n.level, n.what) for n in await needs(db)] == [
+            ("bad", "SPF of brotzeit.example broke"), ("warn", "MX of brotzeit.example broke"),
+        ]  # fmt: skip
+    zone.failing[wanted["spf"].name] = dnslib.RCODE.SERVFAIL  # says nothing
+    await check(app_pool, brotzeit)
+    zone.failing.clear()
+    zone.publish(wanted["spf"])
+    for _ in range(2):
+        await check(app_pool, brotzeit)
+    assert (await _mails(system))[1:] == ["SPF of brotzeit.example is right again"]
+
+
+async def test_a_tracking_host_counts_from_when_it_leads_here(
+    app_pool: Pool, brotzeit: Brotzeit, system: Connection
+) -> None:
+    _, zone, _, _ = brotzeit
+    await system.execute("UPDATE domain SET tracking_host = 'links.brotzeit.example'")
+
+    async def right() -> bool:
+        await check(app_pool, brotzeit)
+        row = await (await system.execute("SELECT tracking_right_at FROM domain")).fetchone()
+        return bool(row and row["tracking_right_at"])
+
+    assert not await right()
+    record = Record("tracking", "links.brotzeit.example", "CNAME", ("mail.thurn.example",), "", "")
+    zone.publish(record)
+    assert await right()
+    zone.publish(record, "elsewhere.example")
+    assert not await right()

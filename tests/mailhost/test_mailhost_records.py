@@ -1,13 +1,17 @@
 """What DNS should say, and every way of it saying something else."""
 
+from dataclasses import replace
+
 import dns.rdatatype
 import dns.zone
 import pytest
 from dns.rdtypes.ANY.TXT import TXT
 
 from thurn.mailhost import spf
+from thurn.mailhost.facts import server_addresses
 from thurn.mailhost.keys import generate
-from thurn.mailhost.records import Facts, PublicKey, Record, records, server_addresses, text_strings, zone_file
+from thurn.mailhost.mta_sts import policy
+from thurn.mailhost.records import Facts, PublicKey, Record, records, text_strings, zone_file
 from thurn.mailhost.verdicts import Answers, Check, judge
 from thurn.settings import Settings
 
@@ -18,12 +22,20 @@ HOST = "mail.thurn.example"
 FACTS = Facts(
     "brotzeit.example", "bounce.brotzeit.example",
     (PublicKey("t2611r", "rsa-sha256", RSA), PublicKey("t2611e", "ed25519-sha256", ED)), HOST, ("203.0.113.5",),
+    {"submissions": 465, "submission": 587, "imaps": 993, "pop3s": 995, "managesieve": 4190, "https": 443},
+    "testing", True, "none", "https://brotzeit.example/logo.svg", "links.brotzeit.example", "ab" * 32,
 )  # fmt: skip
 RECORDS = {record.purpose: record for record in records(FACTS)}
 SPF, RSA_KEY, ED_KEY, DMARC = (RECORDS[p] for p in ("SPF", "DKIM key t2611r", "DKIM key t2611e", "DMARC"))
 BOUNCE, BOUNCE_SPF, MX, SERVER, PTR = (
     RECORDS[p] for p in ("Bounce host", "Bounce host SPF", "MX", "Server name", "Reverse DNS")
 )
+STS, STS_HOST, TLS_RPT, TLSA, CAA, AUTOCONFIG, IMAPS, NO_IMAP, TRACKING, BIMI = (
+    RECORDS[p] for p in (
+        "MTA-STS", "MTA-STS host", "TLS reporting", "TLSA", "CAA", "Autoconfig", "SRV _imaps", "SRV _imap",
+        "Tracking host", "BIMI",
+    )
+)  # fmt: skip
 OURS = f"a:{HOST}"
 
 
@@ -127,6 +139,65 @@ CASES: list[tuple[Record, Answers, str, str]] = [
     (PTR, found(HOST.upper() + "."), "ok", ""),
     (PTR, found("static-5.hoster.example"), "warn", "points to static-5.hoster.example"),
     (PTR, NO_NAME, "warn", "missing"),
+    (PTR, Answers("found", (HOST,), ("203.0.113.5", "2001:db8::1")), "ok", ""),
+    (PTR, Answers("found", (HOST,), ("198.51.100.1",)), "warn", "but that name leads to 198.51.100.1"),
+    # encryption
+    (STS, NOTHING, "warn", "missing"),
+    (STS, found(*STS.values), "ok", ""),
+    (STS, found(STS.values[0] + ";"), "ok", ""),
+    (STS, found("v=STSv1; id=20240101;"), "warn", "older policy"),
+    (STS, found("v=STSv1"), "warn", "no valid id"),
+    (STS, found("v=STSv1; id=2024-01"), "warn", "no valid id"),
+    (STS, found(STS.values[0], "v=STSv1; id=1"), "warn", "2 MTA-STS records"),
+    (STS, found("other text"), "warn", "missing"),
+    (STS, found(f'"{STS.values[0]}"'), "warn", "quotes"),
+    (STS_HOST, found(HOST), "ok", "leads to this server"),
+    (STS_HOST, found(HOST.upper() + "."), "ok", ""),
+    (STS_HOST, Answers("found", ("203.0.113.5",), ("203.0.113.5",)), "ok", ""),
+    (STS_HOST, Answers("found", ("198.51.100.1",), ("203.0.113.5",)), "bad", "leads to 198.51.100.1"),
+    (STS_HOST, found("pages.elsewhere.example"), "bad", "leads to pages.elsewhere.example"),
+    (STS_HOST, NO_NAME, "warn", "missing"),
+    (TLS_RPT, found("v=TLSRPTv1; rua=https://reports.example/x"), "ok", ""),
+    (TLS_RPT, found("v=TLSRPTv1;rua=mailto:a@b.example,mailto:c@d.example"), "ok", ""),
+    (TLS_RPT, found("v=TLSRPTv1; rua=someone@b.example"), "warn", "no place for reports"),
+    (TLS_RPT, found("v=TLSRPTv1"), "warn", "no place for reports"),
+    (TLS_RPT, found("v=TLSRPTv1; rua=mailto:a@b.example", "v=TLSRPTv1; rua=mailto:c@b.example"), "warn", "2 TLS"),
+    (TLS_RPT, NO_NAME, "warn", "missing"),
+    (TLSA, found("3 1 1 " + "AB" * 32), "ok", ""),
+    (TLSA, found("3 1 1 " + "cd" * 32, "3 1 1 " + "ab" * 32), "ok", ""),
+    (TLSA, found("3 1 1 " + "cd" * 32), "bad", "another key"),
+    (TLSA, NOTHING, "warn", "missing"),
+    (CAA, found('0 issue "letsencrypt.org"'), "ok", ""),
+    (CAA, found('0 issue "letsencrypt.org; validationmethods=http-01"', '0 iodef "mailto:a@b.example"'), "ok", ""),
+    (CAA, found('0 iodef "mailto:a@b.example"'), "ok", ""),
+    (CAA, found('0 issue "pki.goog"'), "bad", "lets pki.goog issue"),
+    (CAA, found('0 issue ";"'), "bad", "lets nobody issue"),
+    (CAA, found("0"), "ok", ""),
+    (CAA, NOTHING, "warn", "missing"),
+    # mail programs
+    (AUTOCONFIG, found(HOST), "ok", ""),
+    (AUTOCONFIG, found("autoconfig.elsewhere.example"), "warn", "not to this server"),
+    (IMAPS, found(f"0 1 993 {HOST}"), "ok", ""),
+    (IMAPS, found(f"10 5 993 {HOST}.", "20 5 993 backup.example"), "ok", ""),
+    (IMAPS, found(f"0 1 143 {HOST}"), "warn", "another port than 993"),
+    (IMAPS, found("0 1 993 imap.elsewhere.example"), "warn", "leads to imap.elsewhere.example"),
+    (IMAPS, found("0 0 0 "), "warn", "no such service"),
+    (IMAPS, NO_NAME, "warn", "missing"),
+    (NO_IMAP, found("0 0 0 "), "ok", ""),
+    (NO_IMAP, found("0 0 0 ."), "ok", ""),
+    (NO_IMAP, found(f"0 1 143 {HOST}"), "warn", "has no such door"),
+    # your name
+    (TRACKING, found(HOST), "ok", ""),
+    (TRACKING, found("cdn.example"), "warn", "leads to cdn.example"),
+    (BIMI, found("v=BIMI1; l=https://brotzeit.example/logo.svg; a="), "ok", ""),
+    (BIMI, found("v=BIMI1; l=https://brotzeit.example/old.svg"), "warn", "old.svg"),
+    (BIMI, found("v=BIMI1; l="), "warn", "of nobody"),
+    (BIMI, found("v=BIMI1; l=a", "v=BIMI1; l=b"), "warn", "several"),
+    (BIMI, NOTHING, "warn", "missing"),
+    # name servers that do not say the same
+    (SPF, Answers("found", SPF.values, others=(("ns2", NO_NAME),)), "unknown", "ns2 has nothing"),
+    (SPF, Answers("nothing", others=(("ns2", found(*SPF.values)),)), "unknown", f"ns2 has v=spf1 {OURS}"),
+    (SPF, Answers("nothing", others=(("ns2", found("v=spf1 -all")),)), "bad", "not the same"),
 ]
 
 
@@ -204,10 +275,11 @@ def test_a_zone_file_is_read_by_another_program_and_says_the_same() -> None:
     read = set()
     for name, _, data in zone.iterate_rdatas():
         kind = dns.rdatatype.to_text(data.rdtype)
-        value = b"".join(data.strings).decode() if isinstance(data, TXT) else str(data).rstrip(".")
+        value = b"".join(data.strings).decode() if isinstance(data, TXT) else str(data)
+        value = value if value == "0 0 0 ." else value.rstrip(".")
         read.add((str(name).rstrip("."), kind, value))
     expected = {(r.name, r.type, value) for r in records(FACTS) for value in r.values}
-    elsewhere = {(r.name, r.type, r.values[0]) for r in (SERVER, PTR)}
+    elsewhere = {(r.name, r.type, r.values[0]) for r in (SERVER, PTR, TLSA)}
     assert read == expected - elsewhere
     assert f"; {HOST}. " in text
     assert "; 5.113.0.203.in-addr.arpa. " in text
@@ -218,3 +290,32 @@ def test_a_long_text_is_cut_into_strings_that_read_back() -> None:
     assert text_strings('a"b\\') == '"a\\"b\\\\"'
     parts = text_strings("x" * 600).split(" ")
     assert [len(part) - 2 for part in parts] == [255, 255, 90]
+
+
+def test_a_key_that_is_to_follow_is_asked_for_and_one_that_went_is_not() -> None:
+    keys = [PublicKey(f"s{n}", "ed25519-sha256", ED, state) for n, state in enumerate(
+        ("pending", "published", "active", "retiring", "retired"))]  # fmt: skip
+    found_records = [r for r in records(replace(FACTS, keys=tuple(keys))) if r.kind.startswith("dkim")]
+    assert [(r.kind, r.required) for r in found_records] == [
+        ("dkim-next", False), ("dkim-next", False), ("dkim", True), ("dkim-old", False),
+    ]  # fmt: skip
+    assert judge(found_records[0], NOTHING).word == "Missing"
+    assert judge(found_records[3], found("v=DKIM1; k=ed25519; p=")).level == "bad"  # mail on its way needs it
+
+
+def test_the_policy_that_is_chosen_is_asked_for_and_a_stricter_one_is_fine() -> None:
+    (wanted,) = [r for r in records(replace(FACTS, dmarc_policy="quarantine")) if r.kind == "dmarc"]
+    assert wanted.values[0].startswith("v=DMARC1; p=quarantine;")
+    assert judge(wanted, found("v=DMARC1; p=none")).level == "warn"
+    assert judge(wanted, found("v=DMARC1; p=reject")).level == "ok"
+
+
+def test_the_announcement_changes_with_the_policy() -> None:
+    def announced(mode: str) -> list[str]:
+        return [r.values[0] for r in records(replace(FACTS, mta_sts_mode=mode)) if r.kind == "mta-sts"]
+
+    assert announced("none") == []
+    assert announced("testing") != announced("enforce")
+    assert policy("enforce", [HOST]).split("\r\n") == [
+        "version: STSv1", "mode: enforce", f"mx: {HOST}", "max_age: 604800", "",
+    ]  # fmt: skip

@@ -11,7 +11,8 @@ from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
 from thurn.db.connect import Connection
 from thurn.mailhost import mailboxes, service
 from thurn.mailhost.check import check_domain
-from thurn.mailhost.records import Record, facts, records, zone_file
+from thurn.mailhost.facts import facts
+from thurn.mailhost.records import Record, records, zone_file
 from thurn.mailhost.verdicts import Check
 from thurn.problems import Problem
 from thurn.settings import Settings

@@ -2,7 +2,8 @@
 
 from thurn.mailhost import mailboxes, service
 from thurn.mailhost.check import check_domain
-from thurn.mailhost.records import facts, records
+from thurn.mailhost.facts import facts
+from thurn.mailhost.records import records
 from thurn.mailhost.schemas import (
     AliasIn,
     Checked,

@@ -1,5 +1,6 @@
 """Pages of domains: the table, adding one, and what DNS holds and should hold."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -9,8 +10,9 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from thurn.db.connect import Row
 from thurn.mailhost import service
 from thurn.mailhost.check import check_domain
+from thurn.mailhost.facts import facts
 from thurn.mailhost.names import readable
-from thurn.mailhost.records import facts, records, zone_file
+from thurn.mailhost.records import THEMES, Record, records, zone_file
 from thurn.mailhost.verdicts import Check
 from thurn.problems import Conflict, Invalid
 from thurn.settings import Settings
@@ -134,17 +136,34 @@ def _domain(request: Request, viewer: Viewer, row: Row, settings: Settings, refu
         "domain": row,
         "readable": readable(row["name"]),
         "overview": overview(row, checks),
-        "wanted": [] if checks else records(of),
+        "wanted": [] if checks else [record for record in records(of) if record.required],
+        "more": [] if checks else by_theme([record for record in records(of) if not record.required]),
         "broken": [c for c in checks if c.level == "bad" and c.found],
-        "todo": [c for c in checks if c.level == "bad" and not c.found],
-        "advice": [c for c in checks if c.level == "warn"],
-        "unknown": [c for c in checks if c.level == "unknown"],
+        "todo": [c for c in checks if _to_do(c)],
+        "advice": by_theme([c for c in checks if c.level == "warn" and not _to_do(c)]),
+        "differing": [c for c in checks if c.level == "unknown" and c.found],
+        "unknown": [c for c in checks if c.level == "unknown" and not c.found],
         "good": [c for c in checks if c.level == "ok"],
-        "needed": sum(record.required for record in records(of)),
         "refused": refused,
         "short": lambda name: name.removesuffix(of.name).rstrip(".") or "@",
     }
     return page(request, viewer, "mailhost/domain.html", 409 if refused else 200, block="dns", **context)
+
+
+def _to_do(check: Check) -> bool:
+    """Needed, and not there yet; a key that is to follow counts too."""
+    return (check.level == "bad" and not check.found) or (check.level == "warn" and check.record.kind == "dkim-next")
+
+
+def by_theme(items: Sequence[Record | Check]) -> list[dict[str, Any]]:
+    """Optional records in the groups a person thinks in; a group without any is left out."""
+    found = []
+    for theme, title in THEMES.items():
+        these = [item for item in items if (item.record if isinstance(item, Check) else item).theme == theme]
+        names = dict.fromkeys((item.record if isinstance(item, Check) else item).purpose for item in these)
+        if these:
+            found.append({"title": title, "n": len(these), "names": ", ".join(names), "these": these})
+    return found
 
 
 def _kept(row: Row) -> list[Check]:

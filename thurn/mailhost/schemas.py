@@ -44,7 +44,9 @@ class RecordOut(Out):
     value: str
     ttl: int
     purpose: str
+    why: str
     required: bool = Field(description="Campaigns need it.")
+    theme: str = Field(description="sending, receiving, encryption, programs, name, or server.")
 
 
 class Records(Out):

@@ -19,7 +19,8 @@ __all__ = [
 ]
 
 _DOMAIN = """SELECT d.*, (SELECT count(*) FROM mailbox m WHERE m.domain_id = d.id) AS mailboxes,
-  coalesce((SELECT jsonb_agg(jsonb_build_object('selector', selector, 'algorithm', algorithm, 'public_key', public_key)
+  coalesce((SELECT jsonb_agg(jsonb_build_object('selector', selector, 'algorithm', algorithm, 'public_key', public_key,
+                                                'state', state)
                              ORDER BY algorithm DESC, id)
             FROM dkim_key k WHERE k.domain_id = d.id), '[]') AS keys
   FROM domain d"""

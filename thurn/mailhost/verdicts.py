@@ -1,83 +1,43 @@
 """Whether DNS says what it should: a record and what was found, made into a verdict with its reason and fix. Pure."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
 
-from thurn.mailhost import spf
-from thurn.mailhost.records import LONGEST_STRING, Record, text_strings
+import dns.name
+import dns.reversename
 
-Level = Literal["ok", "warn", "bad", "unknown"]
-Status = Literal["found", "nothing", "no-name", "failed", "timeout"]
+from thurn.mailhost import advice, spf
+from thurn.mailhost.findings import Answers, Check, Level, Status, missing, quoted, tags_of
+from thurn.mailhost.records import Record
 
+__all__ = ["Answers", "Check", "Level", "Status", "judge"]
 
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What DNS said. `nothing`: the name is there, the record is not; `no-name`: NXDOMAIN.
-
-    `failed` (SERVFAIL, REFUSED, no resolver) and `timeout` say nothing about the record. TXT strings are joined.
-    """
-
-    status: Status
-    values: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """The verdict on one record. `publish`: the values to put in place, empty when nothing is to be done."""
-
-    record: Record
-    level: Level
-    what: str
-    found: tuple[str, ...] = ()
-    fix: str = ""
-    publish: tuple[str, ...] = ()
-
-    @property
-    def why(self) -> str:
-        """Why the record is wanted."""
-        return self.record.why
-
-    @property
-    def word(self) -> str:
-        """The state in a word of the interface's vocabulary."""
-        if self.level in ("ok", "unknown"):
-            return {"ok": "Correct", "unknown": "Unknown"}[self.level]
-        if not self.found:
-            return "Missing"
-        return "Broken" if self.record.required else "Optional"
-
-    @property
-    def quoted(self) -> str:
-        """A long TXT value in quoted parts, for panels that cut it off otherwise; empty where that cannot happen."""
-        long = self.record.type == "TXT" and self.publish and len(self.publish[0]) > LONGEST_STRING
-        return text_strings(self.publish[0]) if long else ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Flat, for the database and for programs."""
-        return {
-            **asdict(self.record), "values": list(self.record.values), "level": self.level, "what": self.what,
-            "found": list(self.found), "fix": self.fix, "publish": list(self.publish),
-        }  # fmt: skip
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> "Check":
-        """Undo `as_json`."""
-        record = Record(
-            stored["kind"], stored["name"], stored["type"], tuple(stored["values"]), stored["purpose"], stored["why"],
-            stored["required"], stored["ttl"],
-        )  # fmt: skip
-        return cls(
-            record, stored["level"], stored["what"], tuple(stored["found"]), stored["fix"], tuple(stored["publish"])
-        )
+# Not needed by campaigns, yet worse than nothing when they are wrong: others refuse, or certificates are not issued.
+_HARMFUL = ("caa", "tlsa", "mta-sts-host", "dkim-old")
 
 
 def judge(record: Record, answers: Answers) -> Check:
-    """The verdict. What DNS could not tell is `unknown`; what campaigns do not need is `warn` at worst."""
+    """The verdict. What DNS could not tell is `unknown`; what campaigns do not need is mostly `warn` at worst.
+
+    Where name servers disagree, it is `unknown` while one of them is right: the others may only be slow.
+    """
+    check = _judge(record, answers)
+    if not answers.others or answers.status in ("failed", "timeout"):
+        return check
+    others = [(server, _judge(record, theirs)) for server, theirs in answers.others]
+    told = ", ".join(f"{server} has {'; '.join(c.found) or 'nothing'}" for server, c in others)
+    levels = {check.level, *(c.level for _, c in others)}
+    what = f"{record.purpose} is not the same at all name servers: {told}."
+    fix = "Wait some minutes: they may be copying. If it stays so, mend the one that lags behind."
+    return replace(check, level="unknown" if "ok" in levels else check.level, what=what, fix=fix)
+
+
+def _judge(record: Record, answers: Answers) -> Check:
     if answers.status in ("failed", "timeout"):
         return _unknown(record, answers.status)
     check = _JUDGES[record.kind](record, answers) if answers.values else _missing(record, answers)
-    if check.level == "bad" and not record.required:
+    harms = record.kind in _HARMFUL and check.found
+    if check.level == "bad" and not record.required and not harms:
         check = replace(check, level="warn")
     return check
 
@@ -93,8 +53,7 @@ def _missing(record: Record, answers: Answers, found: tuple[str, ...] = ()) -> C
     if answers.status == "no-name" and record.kind in ("spf", "mx"):  # the domain itself
         fix = "Register the domain or give it name servers, then add this record there."
         return Check(record, "bad", f"{record.name} is not in DNS at all.", fix=fix, publish=record.values)
-    fix = "Set it where the server is rented." if record.kind == "ptr" else f"Add this {record.type} record."
-    return Check(record, "bad", f"{record.purpose} is missing.", found, fix, record.values)
+    return missing(record, found)
 
 
 def _no_address(record: Record) -> Check:
@@ -116,7 +75,7 @@ def _judge_spf(record: Record, answers: Answers) -> Check:
     policies = tuple(value for value in answers.values if spf.is_policy(value))
     ours = record.values[0].split()[1]
     if not policies:
-        return _quoted(record, answers, "v=spf1") or _missing(record, answers)
+        return quoted(record, answers, "v=spf1") or _missing(record, answers)
     better = (spf.merged(policies, ours, record.values[0].split()[-1]),)
     if len(policies) > 1:
         what = f"There are {len(policies)} SPF records; receivers then take none of them."
@@ -150,18 +109,18 @@ def _judge_spf(record: Record, answers: Answers) -> Check:
 
 def _judge_dkim(record: Record, answers: Answers) -> Check:
     values = answers.values
-    wanted = _tags(record.values[0])
+    wanted = tags_of(record.values[0])
 
     def bad(what: str, fix: str = "Replace its value.") -> Check:
         return Check(record, "bad", f"{record.purpose} {what}", values, fix, record.values)
 
     if len(values) > 1:
-        if any(_same(wanted, _tags("".join(parts))) for parts in (values, values[::-1])):
+        if any(_same(wanted, tags_of("".join(parts))) for parts in (values, values[::-1])):
             return bad("is split over two records.", "Delete both and publish one record with the whole value.")
         return bad(f"has {len(values)} records under one name.", "Delete all but this one.")
-    if quoted := _quoted(record, answers, "v=DKIM1", "p="):
-        return quoted
-    found = _tags(values[0])
+    if typed := quoted(record, answers, "v=DKIM1", "p="):
+        return typed
+    found = tags_of(values[0])
     if found is None or "p" not in found:
         return bad("is not a DKIM key.")
     key, wanted_key = _key(found), _key(wanted)
@@ -204,11 +163,11 @@ def _same(wanted: dict[str, str] | None, found: dict[str, str] | None) -> bool:
 def _judge_dmarc(record: Record, answers: Answers) -> Check:
     policies = tuple(v for v in answers.values if v.replace(" ", "").lower().startswith("v=dmarc1"))
     if not policies:
-        return _quoted(record, answers, "v=DMARC1") or _missing(record, answers, answers.values)
+        return quoted(record, answers, "v=DMARC1") or _missing(record, answers, answers.values)
     if len(policies) > 1:
         what = f"There are {len(policies)} DMARC records; receivers then take none of them."
         return Check(record, "bad", what, policies, "Keep one and delete the others.")
-    tags = _tags(policies[0])
+    tags = tags_of(policies[0])
     policy = (tags or {}).get("p", "").lower()
     if tags is None or tags.get("v") != "DMARC1" or policy not in ("none", "quarantine", "reject"):
         what = "The DMARC record has no valid policy (p=none, p=quarantine or p=reject)."
@@ -218,10 +177,17 @@ def _judge_dmarc(record: Record, answers: Answers) -> Check:
             record, "warn", "DMARC asks for the very same name in SPF, which the bounce host is not.", policies,
             "Take aspf=s out: mail passes by DKIM alone until then.",
         )  # fmt: skip
-    advice = (
-        "It only watches. When the reports look clean, p=quarantine protects your name." if policy == "none" else ""
-    )
-    return Check(record, "ok", "DMARC is in place.", policies, advice)
+    chosen = (tags_of(record.values[0]) or {}).get("p", "none")
+    if _STRICT.index(policy) < _STRICT.index(chosen):
+        return Check(
+            record, "warn", f"DMARC says p={policy}, but p={chosen} is chosen in the settings.", policies,
+            "Replace its value.", record.values,
+        )  # fmt: skip
+    hint = "It only watches. When the reports look clean, p=quarantine protects your name." if policy == "none" else ""
+    return Check(record, "ok", "DMARC is in place.", policies, hint)
+
+
+_STRICT = ("none", "quarantine", "reject")
 
 
 # ---------------------------------------------------------------- MX and the server
@@ -267,36 +233,21 @@ def _judge_address(record: Record, answers: Answers) -> Check:
 
 def _judge_ptr(record: Record, answers: Answers) -> Check:
     names = {value.rstrip(".").lower() for value in answers.values}
-    if record.values[0] in names:
-        return Check(record, "ok", "The server's address points back to its name.", answers.values)
-    what = f"The server's address points to {', '.join(sorted(names))}, not to {record.values[0]}."
-    return Check(record, "bad", what, answers.values, "Set reverse DNS where the server is rented.", record.values)
+    if record.values[0] not in names:
+        what = f"The server's address points to {', '.join(sorted(names))}, not to {record.values[0]}."
+        fix = "Set reverse DNS where the server is rented."
+        return Check(record, "bad", what, answers.values, fix, record.values)
+    address = pointed_from(record.name)
+    if answers.leads_to and address not in answers.leads_to:
+        what = f"{address} points to {record.values[0]}, but that name leads to {', '.join(answers.leads_to)}."
+        fix = f"Give {record.values[0]} the address {address}: receivers look both ways."
+        return Check(record, "bad", what, answers.values, fix)
+    return Check(record, "ok", "The server's address points back to its name.", answers.values)
 
 
-# ---------------------------------------------------------------- shared
-
-
-def _quoted(record: Record, answers: Answers, *starts: str) -> Check | None:
-    """A value whose quotes or backslashes were typed into a panel that adds its own."""
-    for value in answers.values:
-        bare = value.replace("\\", "").replace('"', "").strip().lower()
-        if bare != value.strip().lower() and bare.startswith(tuple(start.lower() for start in starts)):
-            what = f"{record.purpose} has quotes or backslashes in its value."
-            return Check(record, "bad", what, answers.values, "Enter the value without them.", record.values)
-    return None
-
-
-def _tags(text: str) -> dict[str, str] | None:
-    """A tag=value list (RFC 6376, 3.2); None if it is not one."""
-    tags: dict[str, str] = {}
-    for part in text.split(";"):
-        name, equals, value = part.partition("=")
-        if not part.strip():
-            continue
-        if not equals or name.strip() in tags:
-            return None
-        tags[name.strip()] = value.strip()
-    return tags
+def pointed_from(name: str) -> str:
+    """The address that a name in in-addr.arpa or ip6.arpa stands for."""
+    return dns.reversename.to_address(dns.name.from_text(name))
 
 
 _JUDGES: dict[str, Callable[[Record, Answers], Check]] = {
@@ -308,4 +259,7 @@ _JUDGES: dict[str, Callable[[Record, Answers], Check]] = {
     "bounce-mx": _judge_mx,
     "address": _judge_address,
     "ptr": _judge_ptr,
+    "dkim-next": _judge_dkim,
+    "dkim-old": _judge_dkim,
+    **advice.JUDGES,
 }

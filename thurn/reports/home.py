@@ -78,7 +78,13 @@ async def _alerts(db: Connection) -> list[Need]:
 
 
 async def _domains(db: Connection) -> list[Need]:
-    unverified = await rows(db, "SELECT name, checked_at FROM domain WHERE verified_at IS NULL ORDER BY name LIMIT 20")
+    unverified = await rows(
+        db,
+        """SELECT name, checked_at FROM domain d WHERE verified_at IS NULL
+             AND NOT EXISTS (SELECT FROM alert a WHERE a.cleared_at IS NULL AND a.workspace_id = d.workspace_id
+                             AND a.level = 'bad' AND a.link = 'domains/' || d.name)
+           ORDER BY name LIMIT 20""",
+    )
     return [
         Need(
             "bad" if row["checked_at"] else "warn",

@@ -1,0 +1,52 @@
+"""What a domain's records follow from, gathered from its row, the settings and the certificate in use."""
+
+import hashlib
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from thurn.mailhost.records import Facts, PublicKey
+from thurn.settings import Settings
+from thurn.stack.tls import CERTIFICATE
+
+
+def server_addresses(settings: Settings) -> tuple[str, ...]:
+    """Addresses mail leaves from, as far as the settings tell."""
+    if settings.simulate:
+        return ("127.0.0.1",)
+    try:
+        address = ipaddress.ip_address(settings.listen)
+    except ValueError:
+        return ()
+    return (str(address),) if address.is_global else ()
+
+
+def facts(domain: Mapping[str, Any], settings: Settings) -> Facts:
+    """From a row of `service.get_domain` and the settings."""
+    return Facts(
+        name=domain["name"],
+        bounce_host=domain["bounce_host"],
+        keys=tuple(PublicKey(k["selector"], k["algorithm"], k["public_key"], k["state"]) for k in domain["keys"]),
+        hostname=settings.hostname.lower().rstrip("."),
+        addresses=server_addresses(settings),
+        ports=settings.port,
+        mta_sts_mode=domain["mta_sts_mode"],
+        tls_reports=domain["tls_reports"],
+        dmarc_policy=domain["dmarc_policy"],
+        bimi_logo=domain["bimi_logo"],
+        tracking_host=domain["tracking_host"],
+        tlsa=_key_in_use(settings),
+    )
+
+
+def _key_in_use(settings: Settings) -> str:
+    """SHA-256 of the public key in the mail server's certificate (RFC 6698: 3 1 1); empty when it cannot be read."""
+    try:
+        certificate = x509.load_pem_x509_certificate((settings.state / CERTIFICATE).read_bytes())
+    except (OSError, ValueError):
+        return ""
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(key).hexdigest()
