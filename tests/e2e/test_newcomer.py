@@ -49,7 +49,7 @@ def write_customers(path: Path) -> None:
 async def records_shown(page: Page) -> list[dict[str, str]]:
     """What the page tells to publish, read as a person would copy it."""
     shown = []
-    for record in await page.locator("article.record").all():
+    for record in await page.locator("article.record").filter(visible=True).all():
         kind = await record.locator("p.font-mono").first.inner_text()
         name, value = [await code.inner_text() for code in (await record.locator(".copy code").all())[:2]]
         shown.append({"name": name, "type": kind, "value": value})
