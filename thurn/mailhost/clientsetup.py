@@ -7,11 +7,11 @@ import plistlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from xml.parsers.expat import ExpatError, ParserCreate
 from xml.sax.saxutils import escape
 
 from thurn.settings import Settings
 
-POX_REQUEST = "http://schemas.microsoft.com/exchange/autodiscover/outlook/requestschema/2006"
 _POX = "http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006"
 _POX_ANSWER = "http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a"
 
@@ -96,6 +96,42 @@ def autodiscover(hostname: str, ports: Mapping[str, int], address: str) -> str:
   </Response>
 </Autodiscover>
 """
+
+
+class _Refused(Exception):
+    """The document declares a type or entities, which no mail program does."""
+
+
+def requested_address(body: bytes) -> str:
+    """The address in a request to autodiscover.xml; empty if there is none to be found.
+
+    A document type, and with it every entity, ends the reading at once: nothing is expanded, nothing is fetched.
+    """
+    parser = ParserCreate(namespace_separator=" ")
+    inside, found = False, ""
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal inside
+        inside = name.rpartition(" ")[2] == "EMailAddress" and not found
+
+    def text(data: str) -> None:
+        nonlocal found
+        found += data if inside else ""
+
+    def end(name: str) -> None:
+        nonlocal inside
+        inside = False
+
+    def refuse(*declared: object) -> None:
+        raise _Refused
+
+    parser.StartElementHandler, parser.CharacterDataHandler, parser.EndElementHandler = start, text, end
+    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
+    try:
+        parser.Parse(body, True)
+    except (ExpatError, _Refused, ValueError, LookupError):  # LookupError: an encoding there is not
+        return ""
+    return found.strip()
 
 
 def autodiscover_refusal() -> str:

@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
 from thurn.db.connect import make_pool
+from thurn.mailhost import wellknown
 from thurn.settings import Settings
 from thurn.tracking import routes as tracking
 from thurn.web import errors
@@ -41,6 +42,7 @@ class Application(FastAPI):
         self._pages = Guard(super().__call__, https=https)
         tracked = Router(tracking.routes, redirect_slashes=False, default=PlainTextResponse("Not found\n", 404))
         self._tracking = Guard(tracked, https=https, tracking=True)
+        self._wellknown = Guard(wellknown.answer, https=https, tracking=True)
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; errors are problem documents and nothing else."""
@@ -57,6 +59,9 @@ class Application(FastAPI):
         if scope["type"] == "http" and scope["path"][:3] in _TRACKED:
             scope["app"] = self
             await self._tracking(scope, receive, send)
+        elif scope["type"] == "http" and wellknown.is_ours(scope["path"]):
+            scope["app"] = self
+            await self._wellknown(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
 
