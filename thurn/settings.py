@@ -8,10 +8,12 @@ import json
 import os
 import socket
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 LOOPBACK = "127.0.0.1"
@@ -46,6 +48,16 @@ SERVICES: dict[str, int | None] = {
 }
 
 
+def _network(text: str) -> str:
+    return str(ip_network(text, strict=False))
+
+
+# An address or a network (CIDR), kept as a network.
+Network = Annotated[str, AfterValidator(_network)]
+# Without what would end a word in a Caddyfile.
+HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s{}\"`]+$")]
+
+
 class Settings(BaseSettings):
     """Every setting of an installation; the reference in docs/operate is made from these descriptions."""
 
@@ -59,9 +71,27 @@ class Settings(BaseSettings):
     )
     listen: str = Field(default="127.0.0.1", description="Address that mail and web services listen on.")
     base_url: str = Field(default="", description="Public address of web and tracking; empty: the local one.")
-    trusted_proxies: list[str] = Field(
+    trusted_proxies: list[Network] = Field(
         default=[], description="Proxies of yours in front (addresses or networks), believed about who the client is."
     )
+    https: Literal["own", "proxy"] = Field(
+        default="own",
+        description="With an https base_url: `own` gets certificates and speaks TLS; `proxy`: one of yours does.",
+    )
+    acme_directory: HttpsUrl = Field(
+        default="https://acme-v02.api.letsencrypt.org/directory", description="Who gives certificates (RFC 8555)."
+    )
+    acme_email: str = Field(
+        default="", pattern=r"^([^\s{}\"`@]+@[^\s{}\"`@]+)?$", description="Where who gives them may write to you."
+    )
+    acme_ca_root: Path | None = Field(
+        default=None, description="Root certificate (PEM) of an ACME server of your own, if no system knows it."
+    )
+    mail_certificate: Path | None = Field(
+        default=None,
+        description="A certificate (PEM, with its chain) for mail that you renew yourself.",
+    )
+    mail_key: Path | None = Field(default=None, description="The private key of mail_certificate (PEM).")
     database_url: str = Field(default="", description="A PostgreSQL of your own; empty: a private cluster.")
     dns: list[str] = Field(default=[], description="Resolvers as `address:port`; empty: the system's.")
     simulate: bool = Field(
@@ -95,6 +125,16 @@ class Settings(BaseSettings):
     def url(self) -> str:
         """Base of every link that leaves the house, without a trailing slash."""
         return self.base_url.rstrip("/") or f"http://{self.listen}:{self.port['http']}"
+
+    @property
+    def web_host(self) -> str:
+        """The host name of the web interface; empty while only the local address reaches it."""
+        return (urlsplit(self.base_url).hostname or "").lower()
+
+    @property
+    def tls(self) -> bool:
+        """Whether Caddy gets certificates and speaks TLS with browsers."""
+        return self.base_url.startswith("https://") and self.https == "own"
 
     @property
     def nameservers(self) -> list[tuple[str, int]]:

@@ -104,13 +104,14 @@ def test_wrong_modes_and_owners_are_put_right(tmp_path: Path) -> None:
 
 def test_the_certificate_is_one_that_clients_can_pin(tmp_path: Path) -> None:
     place(tmp_path, [*tls.directories(), *tls.self_signed("mail.example")])
-    assert not tls.missing(tmp_path)
+    assert not tls.outdated(tmp_path, "mail.example")
+    assert tls.outdated(tmp_path, "other.example"), "the mail host got another name"
     context = ssl.create_default_context(cafile=str(tmp_path / tls.CERTIFICATE))
-    context.load_cert_chain(tmp_path / tls.CERTIFICATE, tmp_path / tls.KEY)
+    context.load_cert_chain(tmp_path / tls.PAIR)
     certificate = x509.load_pem_x509_certificate((tmp_path / tls.CERTIFICATE).read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["mail.example", "localhost"]
-    assert stat.S_IMODE((tmp_path / tls.KEY).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / tls.PAIR).stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from thurn.delivery.providers import PROVIDERS
 from thurn.settings import SERVICES
-from thurn.stack import dovecot, postfix_mx, postfix_out, postgres, redis, rspamd, supervisor
+from thurn.stack import caddy, dovecot, postfix_mx, postfix_out, postgres, redis, rspamd, supervisor
 from thurn.stack.files import File
 from thurn.stack.postfix import Service, inner_door
 from thurn.stack.prepare import database_url, fqdn
@@ -304,3 +305,58 @@ def test_postfix_gets_the_database_as_a_url() -> None:
         database_url("host=/srv/thurn/db/run port=5432 dbname=thurn user=thurn_postfix password='a/b @:c'")
         == "postgresql://thurn_postfix:a%2Fb%20%40%3Ac@/thurn?host=/srv/thurn/db/run&port=5432"
     )
+
+
+def caddyfile(tls: caddy.Tls | None = None, **how: Any) -> str:
+    return caddy.render(STATE, PORTS, listen="127.0.0.1", secret="S", guard_secret="G", tls=tls, **how)[0].text
+
+
+def test_caddy_without_tls_gets_no_certificates_and_hands_everything_to_the_web() -> None:
+    text = caddyfile()
+    assert "auto_https off" in text
+    assert "acme" not in text
+    assert re.findall(r"(?m)^(\S+) \{$", text)[:1] == [f"http://:{PORTS['http']}"]
+    assert set(re.findall(r"reverse_proxy (\S+)", text)) == {f"127.0.0.1:{PORTS['web']}"}
+
+
+@pytest.mark.parametrize(
+    ("account", "mail_host", "sites"),
+    [
+        (False, "mail.example", ["https://thurn.example", "http://"]),
+        (True, "mail.example", ["https://thurn.example", "http://", "https://mail.example", "https://"]),
+        (True, "thurn.example", ["https://thurn.example", "http://", "https://"]),
+        (True, "laptop", ["https://thurn.example", "http://", "https://"]),
+    ],
+)
+def test_caddy_asks_for_one_certificate_until_it_has_an_account(
+    account: bool, mail_host: str, sites: list[str]
+) -> None:
+    text = caddyfile(caddy.Tls("thurn.example", mail_host, "https://acme.example/dir", account=account))
+    assert re.findall(r"(?m)^(https?://\S*) \{$", text) == sites
+    assert text.count("on_demand\n") == sites.count("https://"), "on demand for the hosts of domains only"
+
+
+def test_caddy_asks_guard_about_every_other_host_and_its_file_is_closed_to_others() -> None:
+    tls = caddy.Tls("thurn.example", "mail.example", "https://acme.example/dir", "ops@x.example", own_root=True)
+    (file,) = caddy.render(STATE, PORTS, listen="", secret="S", guard_secret="G", tls=tls)
+    assert f"ask http://127.0.0.1:{PORTS['guard']}/edge/known-host?key=G\n" in file.text
+    assert "acme_ca https://acme.example/dir\n" in file.text
+    assert f"acme_ca_root {STATE}/edge/acme-root.pem\n" in file.text
+    assert file.mode == 0o640
+    assert "bind" not in file.text
+
+
+@pytest.mark.parametrize(
+    ("directory", "folder"),
+    [
+        ("https://acme-v02.api.letsencrypt.org/directory", "acme-v02.api.letsencrypt.org-directory"),
+        ("https://127.0.0.1:14000/dir", "127.0.0.1-14000-dir"),
+    ],
+)
+def test_caddy_s_account_is_found_where_it_keeps_it(tmp_path: Path, directory: str, folder: str) -> None:
+    assert not caddy.has_account(tmp_path, directory)
+    users = tmp_path / "edge/data/acme" / folder / "users/default"
+    users.mkdir(parents=True)
+    assert not caddy.has_account(tmp_path, directory)
+    (users / "default.json").write_text("{}")
+    assert caddy.has_account(tmp_path, directory)

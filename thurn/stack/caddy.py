@@ -1,13 +1,49 @@
-"""Caddy, the role `edge`: the one door for browsers. Everything behind it listens on loopback."""
+"""Caddy, the role `edge`: the one door for browsers. Everything behind it listens on loopback.
 
-from collections.abc import Mapping
+Without TLS (a demo, or a proxy of the operator's in front) it hands everything on. With TLS it gets certificates by
+ACME: for the web interface and the mail host at once, for the hosts of domains when somebody first asks for them and
+`guard` says that we know the host (thurn/mailhost/hosts.py).
+"""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from thurn.settings import LOOPBACK
+import structlog
+
+from thurn.secrets import Secrets
+from thurn.settings import LOOPBACK, Settings
 from thurn.stack.files import Directory, File
+from thurn.stack.keeper import Kept
 from thurn.stack.postfix import EVERYWHERE
 
+log = structlog.get_logger()
+
 CONFIG = "edge/Caddyfile"
+ACME_ROOT = "edge/acme-root.pem"
+HTTPS = 443
+
+# What is served on the hosts of domains: links in mail, and what mail servers and mail programs look for.
+_OF_DOMAINS = (
+    *("/o/*", "/c/*", "/u/*", "/static/*", "/.well-known/mta-sts.txt", "/.well-known/autoconfig/*"),
+    *("/mail/config-v1.1.xml", "/autodiscover/*"),
+)
+
+
+@dataclass(frozen=True)
+class Tls:
+    """What Caddy needs to know about certificates."""
+
+    web_host: str
+    mail_host: str
+    directory: str
+    email: str = ""
+    own_root: bool = False  # the ACME server's certificate is checked against ACME_ROOT
+    # False until Caddy has an account at the authority. Until then it asks for one certificate only: Caddy 2.6 that
+    # needs two at once opens two accounts and mixes up their keys, and then never gets another certificate.
+    account: bool = True
 
 
 def directories() -> list[Directory]:
@@ -19,23 +55,151 @@ def directories() -> list[Directory]:
     ]
 
 
-def render(state: Path, ports: Mapping[str, int], *, listen: str, secret: str) -> list[File]:
-    """The Caddyfile. `secret` tells the web that a request came through here."""
+def render(
+    state: Path,
+    ports: Mapping[str, int],
+    *,
+    listen: str,
+    secret: str,
+    guard_secret: str = "",
+    trusted_proxies: Sequence[str] = (),
+    tls: Tls | None = None,
+) -> list[File]:
+    """The Caddyfile. `secret` tells the web that a request came through here, `guard_secret` opens `guard`."""
     bind = "" if listen in EVERYWHERE else f"\n  bind {listen}"
+    web = _web(ports, secret, trusted_proxies)
+    if tls is None:
+        certificates, sites = "  auto_https off\n", f"http://:{ports['http']} {{{bind}\n{web}}}\n"
+    else:
+        certificates = _certificates(ports, tls, state, guard_secret)
+        sites = _sites(ports, tls, bind, web, trusted_proxies)
     text = f"""# Rendered by Thurn.
 {{
   admin unix//{state}/edge/run/admin.sock
   storage file_system {state}/edge/data
-  auto_https off
+{certificates}  servers {{
+    protocols h1 h2
+    max_header_size 64KB
+    timeouts {{
+      read_header 15s
+      read_body 30m
+      idle 3m
+    }}
+  }}
   log {{
     output stderr
     level WARN
+    format filter {{
+      wrap json
+      fields {{
+        error regexp "key=[^ &\\"]+" "key=(not shown)"
+      }}
+    }}
   }}
 }}
-http://:{ports["http"]} {{{bind}
-  reverse_proxy {LOOPBACK}:{ports["web"]} {{
-    header_up X-Thurn-Edge {secret}
+{sites}"""
+    return [File(CONFIG, text, 0o640, "root:caddy")]
+
+
+def wanted(settings: Settings) -> list[File]:
+    """Everything Caddy reads, as settings and its own folder have it now."""
+    secrets = Secrets(settings.state)
+    tls, root = None, []
+    if settings.tls:
+        tls = Tls(
+            web_host=settings.web_host,
+            mail_host=settings.hostname.lower(),
+            directory=settings.acme_directory,
+            email=settings.acme_email,
+            own_root=settings.acme_ca_root is not None,
+            account=has_account(settings.state, settings.acme_directory),
+        )
+        if settings.acme_ca_root is not None:
+            root = [File(ACME_ROOT, settings.acme_ca_root.read_text())]
+    return root + render(
+        settings.state,
+        settings.port,
+        listen=settings.listen,
+        secret=secrets.derive("edge").hex(),
+        guard_secret=secrets.ensure("guard"),
+        trusted_proxies=settings.trusted_proxies,
+        tls=tls,
+    )
+
+
+def has_account(state: Path, directory: str) -> bool:
+    """Whether Caddy has an account at the authority, by its folder's layout (certmagic's `issuerKey`)."""
+    address = urlsplit(directory)
+    authority = f"{address.netloc}{address.path}".rstrip("/").replace(":", "-").replace("/", "-")
+    return any((state / "edge/data/acme" / authority / "users").glob("*/*.json"))
+
+
+def reload(settings: Settings, changed: set[str]) -> None:
+    """Have Caddy read its file again; connections that are open go on."""
+    command = ("caddy", "reload", "--config", f"{settings.state}/{CONFIG}", "--adapter", "caddyfile")
+    socket = f"unix/{settings.state}/edge/run/admin.sock"
+    done = subprocess.run((*command, "--address", socket), cwd="/", capture_output=True, text=True, check=False)
+    log.info("reloaded" if done.returncode == 0 else "not running", daemon="caddy")
+
+
+KEPT = {"edge": Kept(wanted, reload)}
+
+
+def _certificates(ports: Mapping[str, int], tls: Tls, state: Path, guard_secret: str) -> str:
+    ask = f"http://{LOOPBACK}:{ports['guard']}/edge/known-host?key={guard_secret}"
+    email = f"  email {tls.email}\n" if tls.email else ""
+    root = f"  acme_ca_root {state}/{ACME_ROOT}\n" if tls.own_root else ""
+    return f"""  http_port {ports["http"]}
+  https_port {ports["https"]}
+  auto_https disable_redirects
+  default_sni {tls.web_host}
+{email}  acme_ca {tls.directory}
+{root}  on_demand_tls {{
+    ask {ask}
+    interval 1m
+    burst 30
+  }}
+"""
+
+
+def _sites(ports: Mapping[str, int], tls: Tls, bind: str, web: str, trusted_proxies: Sequence[str]) -> str:
+    suffix = "" if ports["https"] == HTTPS else f":{ports['https']}"
+    home = f"https://{tls.web_host}{suffix}"
+    first = f"""https://{tls.web_host} {{{bind}
+{web}}}
+http:// {{{bind}
+  redir https://{{host}}{suffix}{{uri}} 308
+}}
+"""
+    if not tls.account:
+        return first
+    mail_host = ""
+    if tls.mail_host != tls.web_host and "." in tls.mail_host:
+        mail_host = f"""https://{tls.mail_host} {{{bind}
+  redir {home} 302
+}}
+"""
+    return f"""{first}{mail_host}https:// {{{bind}
+  tls {{
+    on_demand
+  }}
+  @known path {" ".join(_OF_DOMAINS)}
+  handle @known {{
+{web}  }}
+  handle {{
+    redir {home} 302
   }}
 }}
 """
-    return [File(CONFIG, text, 0o640, "root:caddy")]
+
+
+def _web(ports: Mapping[str, int], secret: str, trusted_proxies: Sequence[str]) -> str:
+    """Hand on to the web. It has limits of its own for each page; this one is for what lies about its length."""
+    trusted = f"    trusted_proxies {' '.join(trusted_proxies)}\n" if trusted_proxies else ""
+    return f"""  request_body {{
+    max_size 260MiB
+  }}
+  reverse_proxy {LOOPBACK}:{ports["web"]} {{
+{trusted}    header_up X-Thurn-Edge {secret}
+  }}
+"""

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from thurn.stack import dovecot_spam
 from thurn.stack.files import Directory, File
-from thurn.stack.tls import CERTIFICATE, KEY
+from thurn.stack.tls import DOVECOT_NAMES, PAIR
 
 # Without `/` and `%`, for the address becomes a path.
 _ADDRESS_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@+='&~!#"
+
+# For TLS 1.2; every suite of TLS 1.3 is as good. Forward secrecy and authenticated encryption, nothing else.
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 _FOLDERS = (("Drafts", "Drafts"), ("Sent", "Sent"), ("Junk", "Junk"), ("Trash", "Trash"), ("Archive", "Archive"))
 
@@ -86,9 +89,14 @@ log_path = /dev/stderr
 login_greeting = Ready.
 
 ssl = required
-ssl_cert = <{state}/{CERTIFICATE}
-ssl_key = <{state}/{KEY}
+ssl_cert = <{state}/{PAIR}
+ssl_key = <{state}/{PAIR}
 ssl_min_protocol = TLSv1.2
+ssl_cipher_list = {CIPHERS}
+ssl_curve_list = X25519:P-256:P-384
+ssl_prefer_server_ciphers = yes
+ssl_options = no_compression no_ticket
+!include {state}/{DOVECOT_NAMES}
 
 disable_plaintext_auth = yes
 auth_mechanisms = plain login

@@ -5,9 +5,11 @@ user may read it, is placed here; then the daemon is told to read it again. It t
 """
 
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from types import FrameType
 
 import psycopg
@@ -29,20 +31,26 @@ class Kept:
     changed: Callable[[Settings, set[str]], None]
 
 
-SOURCES: dict[str, Kept] = {}
+# Modules with `KEPT`: name -> what is kept.
+FEATURES: tuple[str, ...] = ("thurn.stack.caddy", "thurn.stack.certificates")
 
 
-def step(settings: Settings) -> set[str]:
+def sources() -> dict[str, Kept]:
+    """Everything that is kept."""
+    return {name: kept for module in FEATURES for name, kept in import_module(module).KEPT.items()}
+
+
+def step(settings: Settings, kept: dict[str, Kept]) -> set[str]:
     """Look once; returns the paths that changed. A source in trouble does not keep the others waiting."""
     done: set[str] = set()
-    for name, source in SOURCES.items():
+    for name, source in kept.items():
         try:
             changed = place(settings.state, source.wanted(settings))
             if changed:
                 source.changed(settings, changed)
                 log.info("placed", source=name, files=sorted(changed))
             done |= changed
-        except (psycopg.Error, OSError, ValueError) as error:
+        except (psycopg.Error, OSError, ValueError, subprocess.SubprocessError) as error:
             log.warning("cannot place", source=name, error=str(error))
     return done
 
@@ -59,7 +67,8 @@ def main(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     sign = settings.state / "run" / "keeper.alive"
+    kept = sources()
     while going:
-        step(settings)
+        step(settings, kept)
         sign.touch()
         time.sleep(EVERY)

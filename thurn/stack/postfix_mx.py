@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from thurn.stack import postfix
+from thurn.stack.dovecot import CIPHERS
 from thurn.stack.files import File
 from thurn.stack.postfix import Service
-from thurn.stack.tls import CERTIFICATE, KEY
+from thurn.stack.tls import PAIR, SNI
 
 # Map -> query. `=` on the whole address: under LIKE the `_` of `a_b@` would match `acb@`. A query that finds nothing
 # gives no row; a row with NULL would be a warning in the log at every lookup.
@@ -82,10 +83,18 @@ def _main(
         "smtpd_recipient_restrictions": "reject_non_fqdn_sender, reject_non_fqdn_recipient",
         "smtpd_client_auth_rate_limit": "60",
         "smtpd_tls_security_level": "may",
-        "smtpd_tls_cert_file": f"{state}/{CERTIFICATE}",
-        "smtpd_tls_key_file": f"{state}/{KEY}",
+        "smtpd_tls_chain_files": f"{state}/{PAIR}",
+        "tls_server_sni_maps": f"hash:{state}/{SNI}",
         "smtpd_tls_protocols": ">=TLSv1.2",
         "smtpd_tls_mandatory_protocols": ">=TLSv1.2",
+        # People's programs: forward secrecy and authenticated encryption only. Other servers may use an old cipher: the
+        # alternative would be none at all.
+        "smtpd_tls_mandatory_ciphers": "high",
+        "tls_high_cipherlist": CIPHERS,
+        "smtpd_tls_ciphers": "medium",
+        "smtpd_tls_exclude_ciphers": "aNULL, eNULL, EXPORT, LOW, RC4, 3DES, MD5, PSK, SRP, DSS, SEED, IDEA",
+        "tls_preempt_cipherlist": "yes",
+        "tls_ssl_options": "NO_COMPRESSION, NO_RENEGOTIATION, NO_TICKET",
         "smtpd_tls_auth_only": "yes",
         "smtpd_tls_received_header": "yes",
         "smtpd_sasl_auth_enable": "no",  # only the submission services turn it on

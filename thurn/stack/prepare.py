@@ -23,6 +23,7 @@ from thurn.stack import (
     supervisor,
     tls,
 )
+from thurn.stack.certificates import make_sni_map
 from thurn.stack.files import Directory, File, own, place
 from thurn.stack.roles import programs
 
@@ -59,9 +60,13 @@ def prepare(settings: Settings) -> set[str]:
     place(state, directories())
     allocate_ports(settings)
     wanted = render(settings)
-    if tls.missing(state):
-        wanted += tls.self_signed(fqdn(settings.hostname))
+    if tls.outdated(state, fqdn(settings.hostname).lower()):
+        wanted += tls.self_signed(fqdn(settings.hostname).lower())
+    if not (state / tls.SNI).exists():
+        wanted += tls.sni_files(state, {})
     changed = place(state, wanted)
+    if tls.SNI in changed:
+        make_sni_map(state)
     _prepare_mail_logs(state)
     if not settings.database_url:
         _prepare_cluster(state)
@@ -131,7 +136,7 @@ def render(settings: Settings) -> list[File]:
             retry_first=settings.retry_first,
             simulate=settings.simulate,
         ),
-        *caddy.render(state, ports, listen=settings.listen, secret=secrets.derive("edge").hex()),
+        *caddy.wanted(settings),
         supervisor.render(state, programs(settings)),
     ]
 

@@ -1,7 +1,8 @@
-"""The certificate that mail clients meet until the operator brings a real one: self-signed, made at install."""
+"""The files from which Postfix and Dovecot take their certificates; the self-signed one until there is a real one."""
 
 import datetime as dt
 import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography import x509
@@ -11,14 +12,17 @@ from cryptography.x509.oid import NameOID
 
 from thurn.stack.files import Directory, File
 
-CERTIFICATE = "tls/cert.pem"
-KEY = "tls/key.pem"
+CERTIFICATE = "tls/cert.pem"  # for people and tests: what the mail host shows
+PAIR = "tls/mail.pem"  # key and chain in one file, so that nobody ever reads one without the other
+NAMES = "tls/names"  # a pair for each further name
+SNI = "tls/sni"  # name -> pair, for Postfix
+DOVECOT_NAMES = "dovecot/etc/names.conf"  # the same for Dovecot
 _LIFETIME = dt.timedelta(days=3650)
 
 
 def directories() -> list[Directory]:
     """Daemons read their key before they drop root, so nobody else may."""
-    return [Directory("tls")]
+    return [Directory("tls"), Directory(NAMES, 0o700)]
 
 
 def self_signed(hostname: str, now: dt.datetime | None = None) -> list[File]:
@@ -42,12 +46,35 @@ def self_signed(hostname: str, now: dt.datetime | None = None) -> list[File]:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
+    return together(certificate.public_bytes(serialization.Encoding.PEM).decode(), private)
+
+
+def together(chain: str, key: str) -> list[File]:
+    """A certificate with its chain, and its key, as the daemons read them."""
+    return [File(PAIR, key + chain, 0o600), File(CERTIFICATE, chain)]
+
+
+def sni_files(state: Path, pairs: Mapping[str, str]) -> list[File]:
+    """Further names, each with its own pair (key and chain as PEM): tls_server_sni_maps and `local_name` blocks."""
+    hosts = sorted(pairs)
     return [
-        File(CERTIFICATE, certificate.public_bytes(serialization.Encoding.PEM).decode()),
-        File(KEY, private, 0o600),
+        *(File(f"{NAMES}/{host}.pem", pairs[host], 0o600) for host in hosts),
+        File(SNI, "".join(f"{host} {state}/{NAMES}/{host}.pem\n" for host in hosts), 0o600),
+        File(
+            DOVECOT_NAMES,
+            "".join(
+                f"local_name {host} {{\n  ssl_cert = <{state}/{NAMES}/{host}.pem\n"
+                f"  ssl_key = <{state}/{NAMES}/{host}.pem\n}}\n"
+                for host in hosts
+            ),
+        ),
     ]
 
 
-def missing(state: Path) -> bool:
-    """Whether a certificate has to be made."""
-    return not ((state / CERTIFICATE).exists() and (state / KEY).exists())
+def outdated(state: Path, hostname: str) -> bool:
+    """Whether a certificate has to be made: there is none, or the mail host has another name by now."""
+    if not ((state / CERTIFICATE).exists() and (state / PAIR).exists()):
+        return True
+    shown = x509.load_pem_x509_certificates((state / CERTIFICATE).read_bytes())[0]
+    names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return hostname not in names.get_values_for_type(x509.DNSName)

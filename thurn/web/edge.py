@@ -7,7 +7,7 @@ handler has returned and before the answer is sent. It sees one workspace, by ro
 import hmac
 import ipaddress
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -22,6 +22,7 @@ from thurn.secrets import Secrets
 from thurn.settings import Settings
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOPS = 20  # proxies in a row that are followed
 
 
 class SignInNeeded(Exception):
@@ -252,20 +253,37 @@ def edge_secret(settings: Settings) -> str:
 
 
 def client_ip(request: Request) -> str:
-    """Who is asking: the peer, or whom Caddy in front names last in X-Forwarded-For."""
+    """Who is asking: the peer, or whom Caddy in front tells of, without the proxies that settings trust."""
     peer = request.client.host if request.client else ""
     shown = request.headers.get("x-thurn-edge", "")
-    if not shown or not hmac.compare_digest(shown.encode(), edge_secret(settings_of(request)).encode()):
+    settings = settings_of(request)
+    if not shown or not hmac.compare_digest(shown.encode(), edge_secret(settings).encode()):
         return peer
-    forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    try:
-        return str(ipaddress.ip_address(forwarded))
-    except ValueError:
-        return peer
+    return forwarded_for(request.headers.get("x-forwarded-for", ""), settings.trusted_proxies) or peer
+
+
+def forwarded_for(header: str, trusted: Iterable[str]) -> str:
+    """The client in an X-Forwarded-For that Caddy has written: from the right, the first that is no trusted proxy.
+
+    Whatever stands left of that one is a claim of the client's. Empty when the header names nobody.
+    """
+    networks = [ipaddress.ip_network(network) for network in trusted]
+    found = ""
+    for part in reversed(header.split(",")[-_HOPS:]):
+        try:
+            address = ipaddress.ip_address(part.strip())
+        except ValueError:
+            break  # a proxy that writes this is not to be followed any further
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        found = str(address)
+        if not any(address in network for network in networks):
+            break
+    return found
 
 
 __all__ = [
     "ApiDb", "AppSettings", "CsrfRefused", "Db", "Key", "Keyed", "MaybeViewer", "Operator", "Owner", "SignInNeeded",
-    "SignedIn", "Unscoped", "Viewer", "clear_session", "client_ip", "cookie_name", "edge_secret", "in_portal",
-    "in_workspace", "session_token", "set_cookie", "set_session", "settings_of", "visitor_csrf",
+    "SignedIn", "Unscoped", "Viewer", "clear_session", "client_ip", "cookie_name", "edge_secret", "forwarded_for",
+    "in_portal", "in_workspace", "session_token", "set_cookie", "set_session", "settings_of", "visitor_csrf",
 ]  # fmt: skip

@@ -1,0 +1,255 @@
+"""A whole installation with TLS, and an authority that checks it: issued, served by name, renewed, refused."""
+
+import imaplib
+import re
+import shutil
+import smtplib
+import socket
+import ssl
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from acme import Authority, pebble
+from argon2 import PasswordHasher
+from cryptography import x509
+from stackworld import PASSWORD, wait_for
+
+from thurn.db.connect import conninfo
+from thurn.secrets import Secrets
+from thurn.settings import Settings, allocate_ports, load_settings
+from thurn.simulate import client
+from thurn.stack.control import down, start_stack, up
+from thurn.stack.supervision import Supervisor
+
+WEB, MAIL, DOMAIN = "thurn.brotzeit.example", "mail.thurn.example", "brotzeit.example"
+MAIL_OF_DOMAIN, STS, AUTOCONFIG = f"mail.{DOMAIN}", f"mta-sts.{DOMAIN}", f"autoconfig.{DOMAIN}"
+STRANGER, UNPROVEN = "autoconfig.stranger.example", "autoconfig.hoped-for.example"
+ELSEWHERE = f"autodiscover.{DOMAIN}"  # a host of ours by its name, but DNS leads to another server
+RESI = f"resi@{DOMAIN}"
+
+
+@dataclass(frozen=True)
+class Installation:
+    settings: Settings
+    context: ssl.SSLContext  # trusts the authority and nobody else
+
+    def port(self, service: str) -> int:
+        return self.settings.port[service]
+
+
+@pytest.fixture(scope="module")
+def installation() -> Iterator[Installation]:
+    state, folder = (Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/tmp")) for name in ("tc", "ca"))
+    state.chmod(0o755)
+    base = f'simulate = true\nhostname = "{MAIL}"\n'
+    (state / "thurn.toml").write_text(base)
+    ports = allocate_ports(load_settings(state))
+    try:
+        with pebble(folder, http=ports["http"], https=ports["https"], dns=ports["sim_dns"]) as authority:
+            (state / "thurn.toml").write_text(
+                f'{base}base_url = "https://{WEB}:{ports["https"]}"\nacme_directory = "{authority.directory}"\n'
+                f'acme_ca_root = "{authority.api_root}"\nacme_email = "ops@{DOMAIN}"\n'
+            )
+            settings = start_stack(state, ["db", "redis", "simulate", "guard", "keeper", "spam", "imap", "mx", "web"])
+            furnish(settings)
+            up(settings, ["edge"], wait=True)
+            yield Installation(settings, trusting(authority, folder))
+    finally:
+        down(state)
+        shutil.rmtree(state)
+        shutil.rmtree(folder)
+
+
+def furnish(settings: Settings) -> None:
+    with psycopg.connect(conninfo(settings, "system")) as db:
+        db.execute(
+            """INSERT INTO domain (workspace_id, name, bounce_host, proven_at) VALUES
+                 (1, 'hoped-for.example', 'bounce.hoped-for.example', NULL),
+                 (1, 'brotzeit.example', 'bounce.brotzeit.example', now())"""
+        )
+        db.execute(
+            """INSERT INTO mailbox (workspace_id, domain_id, address, password_hash)
+               SELECT 1, id, %s, %s FROM domain WHERE name = %s""",
+            [RESI, PasswordHasher().hash(PASSWORD), DOMAIN],
+        )
+    here = [WEB, MAIL, MAIL_OF_DOMAIN, STS, AUTOCONFIG, STRANGER, UNPROVEN]
+    records = [{"name": name, "type": "A", "value": "127.0.0.1"} for name in here]
+    client.publish(settings, [*records, {"name": ELSEWHERE, "type": "A", "value": "192.0.2.9"}])
+
+
+def trusting(authority: Authority, folder: Path) -> ssl.SSLContext:
+    (folder / "root.pem").write_text(authority.root())
+    return ssl.create_default_context(cafile=str(folder / "root.pem"))
+
+
+def serial(at: Installation, port: int, host: str, starttls: str = "") -> int:
+    """The serial of the certificate shown for `host`, which must hold; `starttls`: the protocol spoken first."""
+    if starttls == "smtp":
+        with smtplib.SMTP("127.0.0.1", port, "pc.example", timeout=30) as plain:
+            plain._host = host  # what smtplib names in SNI and checks
+            plain.starttls(context=at.context)
+            return shown(plain.sock)
+    with socket.create_connection(("127.0.0.1", port), 30) as link:
+        if starttls == "sieve":
+            answer = link.recv(4096)
+            while b"OK" not in answer:
+                answer += link.recv(4096)
+            link.sendall(b"STARTTLS\r\n")
+            assert link.recv(4096).startswith(b"OK")
+        with at.context.wrap_socket(link, server_hostname=host) as secure:
+            return shown(secure)
+
+
+def shown(link: object) -> int:
+    assert isinstance(link, ssl.SSLSocket)
+    der = link.getpeercert(binary_form=True)
+    assert der is not None
+    return x509.load_der_x509_certificate(der).serial_number
+
+
+def shows(at: Installation, port: int, host: str, starttls: str = "") -> int | None:
+    try:
+        return serial(at, port, host, starttls)
+    except (ssl.SSLError, OSError):
+        return None
+
+
+MAIL_PORTS = [("imaps", ""), ("pop3s", ""), ("submissions", ""), ("submission", "smtp"), ("smtp", "smtp"),
+              ("managesieve", "sieve")]  # fmt: skip
+
+
+def everywhere(at: Installation, host: str) -> set[int | None]:
+    return {shows(at, at.port(service), host, starttls) for service, starttls in MAIL_PORTS}
+
+
+@pytest.mark.parametrize("host", [WEB, MAIL, MAIL_OF_DOMAIN, STS, AUTOCONFIG])
+def test_each_of_our_hosts_gets_a_certificate_in_its_name(installation: Installation, host: str) -> None:
+    wait_for(lambda: shows(installation, installation.port("https"), host))
+
+
+def files_of(at: Installation, host: str) -> list[Path]:
+    return list((at.settings.state / "edge/data/certificates").glob(f"*/{host}/*"))
+
+
+@pytest.mark.parametrize("host", [STRANGER, UNPROVEN, ELSEWHERE, "127.0.0.1.example", f"a.{WEB}", f"www.{DOMAIN}"])
+def test_no_certificate_is_asked_for_in_a_name_that_is_not_ours(installation: Installation, host: str) -> None:
+    with pytest.raises((ssl.SSLError, OSError)):
+        serial(installation, installation.port("https"), host)
+    assert files_of(installation, host) == []
+    assert not list((installation.settings.state / "edge/data").rglob(f"*{host}*"))
+
+
+@pytest.mark.parametrize("host", [MAIL, MAIL_OF_DOMAIN])
+def test_every_mail_service_shows_the_same_certificate_as_the_web(installation: Installation, host: str) -> None:
+    wait_for(lambda: shows(installation, installation.port("https"), host))
+    (path,) = [path for path in files_of(installation, host) if path.suffix == ".crt"]
+    wait_for(
+        lambda: everywhere(installation, host) == {x509.load_pem_x509_certificate(path.read_bytes()).serial_number}
+    )
+
+
+def test_a_name_nobody_knows_gets_the_mail_host_s_certificate(installation: Installation) -> None:
+    wait_for(lambda: None not in everywhere(installation, MAIL))
+    lax = ssl.create_default_context()
+    lax.check_hostname, lax.verify_mode = False, ssl.CERT_NONE
+    strangers = Installation(installation.settings, lax)
+    assert everywhere(strangers, "mail.stranger.example") == everywhere(installation, MAIL)
+
+
+def test_keys_are_for_root_alone_and_the_secret_of_guard_is_in_no_log(installation: Installation) -> None:
+    state = installation.settings.state
+    private = [path for path in (state / "tls").rglob("*") if path.is_file() and path.name != "cert.pem"]
+    assert len(private) >= 3
+    assert [p for p in private if (p.stat().st_uid, stat.S_IMODE(p.stat().st_mode)) != (0, 0o600)] == []
+    assert stat.S_IMODE((state / "edge/Caddyfile").stat().st_mode) == 0o640
+    secret = Secrets(state).ensure("guard")
+    assert [path.name for path in (state / "log").iterdir() if secret in path.read_text(errors="replace")] == []
+
+
+@pytest.mark.parametrize("host", [WEB, MAIL, AUTOCONFIG, "nobody.example"])
+def test_plain_http_leads_to_https(installation: Installation, host: str) -> None:
+    with socket.create_connection(("127.0.0.1", installation.port("http")), 30) as link:
+        link.sendall(f"GET /w/main?q=1 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        answer = link.makefile("rb").read().decode()
+    assert answer.startswith("HTTP/1.1 308")
+    assert f"Location: https://{host}:{installation.port('https')}/w/main?q=1\r\n" in answer
+
+
+def get(at: Installation, host: str, path: str) -> str:
+    link = socket.create_connection(("127.0.0.1", at.port("https")), 30)
+    with link, at.context.wrap_socket(link, server_hostname=host) as secure:
+        secure.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        return secure.makefile("rb").read().decode()
+
+
+def test_the_web_interface_is_on_its_own_host_only(installation: Installation) -> None:
+    page = get(installation, WEB, "/sign-in")
+    assert page.startswith("HTTP/1.1 200")
+    assert re.search(r"(?im)^strict-transport-security: max-age=31536000", page)
+    for host in (MAIL, MAIL_OF_DOMAIN, AUTOCONFIG):
+        wait_for(lambda host=host: shows(installation, installation.port("https"), host))  # type: ignore[misc]
+        elsewhere = get(installation, host, "/sign-in")
+        assert elsewhere.startswith("HTTP/1.1 302"), elsewhere[:200]
+        assert f"Location: https://{WEB}:{installation.port('https')}\r\n" in elsewhere
+
+
+@pytest.mark.parametrize("path", ["/edge/known-host?domain=x", "/config/", "/admin", "/internal", "/%2e%2e/guard"])
+def test_what_daemons_ask_is_not_to_be_reached_from_outside(installation: Installation, path: str) -> None:
+    assert get(installation, WEB, path).startswith("HTTP/1.1 404")
+
+
+def test_a_renewed_certificate_arrives_and_open_sessions_go_on(installation: Installation) -> None:
+    at, state = installation, installation.settings.state
+    wait_for(lambda: None not in everywhere(at, MAIL) | everywhere(at, MAIL_OF_DOMAIN))
+    before = everywhere(at, MAIL), everywhere(at, MAIL_OF_DOMAIN)
+    old_keys = [(state / "tls/mail.pem").read_text(), (state / f"tls/names/{MAIL_OF_DOMAIN}.pem").read_text()]
+    imap = imaplib.IMAP4_SSL("localhost", at.port("imaps"), ssl_context=unchecked(at))
+    imap.login(RESI, PASSWORD)
+    smtp = smtplib.SMTP("127.0.0.1", at.port("smtp"), "elsewhere.example", timeout=30)
+    smtp.ehlo()
+    for host in (MAIL, MAIL_OF_DOMAIN):  # as if their time had come: Caddy gets new ones, each with a new key
+        for path in files_of(at, host):
+            path.unlink()
+    restart_edge(at)
+    wait_for(lambda: shows(at, at.port("https"), MAIL_OF_DOMAIN))
+    wait_for(lambda: new(at, MAIL, before[0]) and new(at, MAIL_OF_DOMAIN, before[1]), 40)
+    assert imap.select("INBOX")[0] == "OK", "a session that was open goes on"
+    assert smtp.noop()[0] == 250
+    imap.logout()
+    smtp.quit()
+    left = "".join(path.read_text(errors="replace") for path in (state / "tls").rglob("*") if path.is_file())
+    assert [key for key in old_keys if key.splitlines()[1] in left] == [], "the old keys are gone"
+
+
+def unchecked(at: Installation) -> ssl.SSLContext:
+    """For a client that connects to `localhost`."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def new(at: Installation, host: str, before: set[int | None]) -> bool:
+    now = everywhere(at, host)
+    return len(now) == 1 and None not in now and not now & before
+
+
+def restart_edge(at: Installation) -> None:
+    supervisor = Supervisor(at.settings.state)
+    supervisor.stop("edge")
+    wait_for(lambda: supervisor.processes()["edge"].state == "stopped")
+    up(at.settings, ["edge"], wait=True)
+
+
+def test_a_domain_that_leaves_takes_its_name_and_key_along(installation: Installation) -> None:
+    at, state = installation, installation.settings.state
+    wait_for(lambda: None not in everywhere(at, MAIL_OF_DOMAIN))
+    with psycopg.connect(conninfo(at.settings, "system")) as db:
+        db.execute("DELETE FROM domain WHERE name = %s", [DOMAIN])
+    wait_for(lambda: everywhere(at, MAIL_OF_DOMAIN) == {None}, 30)
+    assert not list((state / "tls/names").iterdir())
+    assert None not in everywhere(at, MAIL)
