@@ -16,7 +16,7 @@ from thurn.db.connect import conninfo
 from thurn.settings import Settings
 from thurn.stack.control import down, start_stack
 
-ROLES = ["db", "redis", "guard", "spam", "imap", "mx", "out"]
+ROLES = ["db", "redis", "guard", "spam", "imap", "mx", "out", "webmail", "edge"]
 
 
 @pytest.fixture(scope="session")

@@ -148,10 +148,19 @@ def test_mx_listens_where_it_is_told_and_where_out_finds_it(listen: str, smtp: i
 def test_submission_is_the_only_place_to_sign_in() -> None:
     sections = re.split(r"(?m)^(?=\S)", mx()["mx/etc/master.cf"])
     signing = [section for section in sections if "smtpd_sasl_auth_enable = yes" in section]
-    assert [section.split()[0] for section in signing] == ["127.0.0.1:2502", "127.0.0.1:2503"]
+    webmail = f"127.0.0.1:{PORTS['webmail_smtp']}"
+    assert [section.split()[0] for section in signing] == ["127.0.0.1:2502", "127.0.0.1:2503", webmail]
     for section in signing:
         assert "smtpd_sender_restrictions = reject_sender_login_mismatch" in section
-        assert "smtpd_tls_security_level = encrypt" in section or "smtpd_tls_wrappermode = yes" in section
+        assert "smtpd_client_restrictions = permit_sasl_authenticated, reject" in section
+        tls = "smtpd_tls_security_level = encrypt" in section or "smtpd_tls_wrappermode = yes" in section
+        assert tls or (section.startswith(webmail) and "smtpd_sasl_service = webmail" in section)
+
+
+def test_webmails_door_for_sending_is_on_loopback_wherever_mx_listens() -> None:
+    for listen in ("", EVERYWHERE, "192.0.2.1"):
+        master = mx(listen=listen)["mx/etc/master.cf"]
+        assert re.findall(rf"(?m)^(\S*)\b{PORTS['webmail_smtp']} inet", master) == ["127.0.0.1:"]
 
 
 @pytest.mark.parametrize(

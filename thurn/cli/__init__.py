@@ -21,6 +21,7 @@ COMMANDS = {
     "mailbox": "mailhost",
     "import": "audience",
     "campaign": "campaigns",
+    "webmail": "webmail",
     "simulate": "simulate",
     "feedback": "feedback",
 }

@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 from thurn.secrets import Secrets
 from thurn.settings import Settings
 
-Role = Literal["owner", "app", "system", "postfix", "dovecot"]
+Role = Literal["owner", "app", "system", "postfix", "dovecot", "webmail"]
 Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
 Pool = AsyncConnectionPool[Connection]

@@ -16,7 +16,7 @@ from thurn.db.connect import DATABASE, conninfo
 from thurn.secrets import Secrets
 from thurn.settings import Settings
 
-ROLES = ("owner", "app", "system", "postfix", "dovecot")
+ROLES = ("owner", "app", "system", "postfix", "dovecot", "webmail")
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 

@@ -15,6 +15,7 @@ import structlog
 
 from thurn.secrets import Secrets
 from thurn.settings import LOOPBACK, Settings
+from thurn.stack import webmail
 from thurn.stack.files import Directory, File
 from thurn.stack.keeper import Kept
 from thurn.stack.postfix import EVERYWHERE
@@ -64,15 +65,19 @@ def render(
     guard_secret: str = "",
     trusted_proxies: Sequence[str] = (),
     tls: Tls | None = None,
+    routes: str = "",
 ) -> list[File]:
-    """The Caddyfile. `secret` tells the web that a request came through here, `guard_secret` opens `guard`."""
+    """The Caddyfile. `secret` tells the web that a request came through here, `guard_secret` opens `guard`.
+
+    `routes`: lines for the host of the web interface alone, before everything is handed to the web.
+    """
     bind = "" if listen in EVERYWHERE else f"\n  bind {listen}"
     web = _web(ports, secret, trusted_proxies)
     if tls is None:
-        certificates, sites = "  auto_https off\n", f"http://:{ports['http']} {{{bind}\n{web}}}\n"
+        certificates, sites = "  auto_https off\n", f"http://:{ports['http']} {{{bind}\n{routes}{web}}}\n"
     else:
         certificates = _certificates(ports, tls, state, guard_secret)
-        sites = _sites(ports, tls, bind, web, trusted_proxies)
+        sites = _sites(ports, tls, bind, web, trusted_proxies, routes)
     text = f"""# Rendered by Thurn.
 {{
   admin unix//{state}/edge/run/admin.sock
@@ -93,6 +98,7 @@ def render(
       wrap json
       fields {{
         error regexp "key=[^ &\\"]+" "key=(not shown)"
+        request>uri regexp "_thurn=[^&]+" "_thurn=(not shown)"
       }}
     }}
   }}
@@ -124,6 +130,7 @@ def wanted(settings: Settings) -> list[File]:
         guard_secret=secrets.ensure("guard"),
         trusted_proxies=settings.trusted_proxies,
         tls=tls,
+        routes=webmail.routes(settings.state, https=settings.base_url.startswith("https://")),
     )
 
 
@@ -162,11 +169,11 @@ def _certificates(ports: Mapping[str, int], tls: Tls, state: Path, guard_secret:
 """
 
 
-def _sites(ports: Mapping[str, int], tls: Tls, bind: str, web: str, trusted_proxies: Sequence[str]) -> str:
+def _sites(ports: Mapping[str, int], tls: Tls, bind: str, web: str, trusted_proxies: Sequence[str], routes: str) -> str:
     suffix = "" if ports["https"] == HTTPS else f":{ports['https']}"
     home = f"https://{tls.web_host}{suffix}"
     first = f"""https://{tls.web_host} {{{bind}
-{web}}}
+{routes}{web}}}
 http:// {{{bind}
   redir https://{{host}}{suffix}{{uri}} 308
 }}

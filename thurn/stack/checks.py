@@ -26,6 +26,8 @@ _PROGRAMS = {
     "/usr/bin/redis-server": "redis-server",
     "/usr/bin/caddy": "caddy",
     "/usr/bin/curl": "curl",
+    "/usr/share/roundcube/index.php": "roundcube-core",
+    "/usr/share/roundcube/plugins/managesieve/managesieve.php": "roundcube-plugins",
 }
 _ROOT = (
     "Thurn must be started by root: its daemons listen on mail ports and each runs under a user of its own, which only "
@@ -49,7 +51,7 @@ _CLOSED = (
     "`chmod o+x {folder}`."
 )
 
-_USERS = ("thurn", "thurn-mail", "postfix", "dovecot", "dovenull", "_rspamd", "redis", "postgres", "caddy")
+_USERS = ("thurn", "thurn-mail", "thurn-web", "postfix", "dovecot", "dovenull", "_rspamd", "redis", "postgres", "caddy")
 
 
 def complaints(state: Path) -> list[str]:
@@ -61,7 +63,7 @@ def complaints(state: Path) -> list[str]:
 
 def machine() -> list[str]:
     """Packages and system users that are missing."""
-    packages = sorted({package for path, package in _PROGRAMS.items() if not Path(path).exists()})
+    packages = sorted({package for path, package in _PROGRAMS.items() if not Path(path).exists()} | set(php()))
     users = [name for name in _USERS if not _known(name)]
     if not packages and not users:
         return []
@@ -69,6 +71,16 @@ def machine() -> list[str]:
     return [
         f"This machine lacks {what}. Run `deploy/install-packages` as root; it installs them and changes nothing else."
     ]
+
+
+def php(programs: Path = Path("/usr/sbin"), modules: Path = Path("/usr/lib/php")) -> list[str]:
+    """Packages of PHP that are missing: their files carry the version in their names."""
+    wanted = {
+        "php-fpm": (programs, "php-fpm*"),
+        "php-pgsql": (modules, "*/pdo_pgsql.so"),
+        "php-intl": (modules, "*/intl.so"),
+    }
+    return [package for package, (folder, pattern) in wanted.items() if not any(folder.glob(pattern))]
 
 
 def dovecot(version: str | None = None) -> list[str]:

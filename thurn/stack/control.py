@@ -19,6 +19,7 @@ from thurn.stack.prepare import prepare
 from thurn.stack.processes import end_all, wait_until_gone
 from thurn.stack.roles import PYTHON, roles
 from thurn.stack.supervision import Process, Supervisor
+from thurn.webmail import schema as webmail_schema
 
 _PATIENCE = 90.0  # seconds for a role to become healthy
 _FAILING = 8.0  # seconds of ending again and again until we stop hoping
@@ -82,6 +83,8 @@ def up(settings: Settings, wanted: Sequence[str] = (), *, wait: bool = True, rep
             for role in chosen:
                 if before[role].state == "failing" or (role in changed and before[role].state != "stopped"):
                     _stop_and_wait(supervisor, (role,))
+                if role == "webmail":
+                    webmail_schema.bring_up_to_date(settings)
                 if supervisor.processes()[role].state == "stopped":
                     say(f"Starting {role}")
                     _forget_signs_of_life(settings.state, role)

@@ -27,17 +27,31 @@ class Directory:
     owner: str = "root:root"
 
 
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link: path relative to the state directory, and where it leads."""
+
+    path: str
+    target: Path
+
+
 def ids(owner: str) -> tuple[int, int]:
     """`user:group` as numbers; raises KeyError if this machine knows one of them not."""
     user, _, group = owner.partition(":")
     return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
 
 
-def place(state: Path, wanted: Iterable[File | Directory]) -> set[str]:
+def place(state: Path, wanted: Iterable[File | Directory | Link]) -> set[str]:
     """Make them so, parents before children, and return the paths of files whose content changed."""
     changed = set()
     for item in wanted:
         path = state / item.path
+        if isinstance(item, Link):
+            if not path.is_symlink() or path.readlink() != item.target:
+                path.unlink(missing_ok=True)
+                path.symlink_to(item.target)
+                changed.add(item.path)
+            continue
         if isinstance(item, Directory):
             path.mkdir(mode=item.mode, parents=True, exist_ok=True)
         elif not path.exists() or path.read_text() != item.text:

@@ -9,6 +9,7 @@ import psycopg
 from thurn.heartbeat import alive
 from thurn.secrets import Secrets
 from thurn.settings import LOOPBACK, Settings
+from thurn.stack import webmail
 from thurn.stack.postfix import EVERYWHERE
 from thurn.stack.postgres import admin_conninfo
 from thurn.stack.roles import PYTHON
@@ -70,6 +71,13 @@ def _out(settings: Settings) -> str:
     return _greeting("127.0.0.1", settings.port["out"], b"220")
 
 
+def _webmail(settings: Settings) -> str:
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(_PATIENCE)
+        link.connect(str(settings.state / webmail.SOCKET))
+    return ""
+
+
 def _edge(settings: Settings) -> str:
     with socket.create_connection((_reachable(settings.listen), settings.port["http"]), _PATIENCE):
         return ""
@@ -103,5 +111,6 @@ _PROBES: dict[str, Callable[[Settings], str]] = {
     "imap": _imap,
     "mx": _mx,
     "out": _out,
+    "webmail": _webmail,
     "edge": _edge,
 }

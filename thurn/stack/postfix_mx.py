@@ -128,11 +128,19 @@ def _services(listen: str, ports: Mapping[str, int]) -> list[Service]:
     }
     starttls = {"syslog_name": "postfix/submission", "smtpd_tls_security_level": "encrypt"}
     wrapped = {"syslog_name": "postfix/submissions", "smtpd_tls_wrappermode": "yes"}
+    # What webmail hands over: a door on loopback, the only one for sending that the passwords of its sessions open.
+    webmail = {
+        "syslog_name": "postfix/webmail",
+        "smtpd_tls_security_level": "none",
+        "smtpd_tls_auth_only": "no",
+        "smtpd_sasl_service": "webmail",
+    }
     return [
         Service(f"{host}{ports['smtp']}", "inet", "smtpd", private="n"),
         *inner,
         Service(f"{host}{ports['submission']}", "inet", "smtpd", private="n", options=starttls | signed_in),
         Service(f"{host}{ports['submissions']}", "inet", "smtpd", private="n", options=wrapped | signed_in),
+        Service(f"127.0.0.1:{ports['webmail_smtp']}", "inet", "smtpd", private="n", options=webmail | signed_in),
         *postfix.plumbing(),
         Service("smtp", "unix", "smtp"),
         Service("relay", "unix", "smtp"),

@@ -22,9 +22,10 @@ from thurn.stack import (
     rspamd,
     supervisor,
     tls,
+    webmail,
 )
 from thurn.stack.certificates import make_sni_map
-from thurn.stack.files import Directory, File, own, place
+from thurn.stack.files import Directory, File, Link, own, place
 from thurn.stack.roles import programs
 
 _OURS = [
@@ -43,6 +44,7 @@ _READERS = {
     "imap": ("dovecot/", "tls/"),
     "mx": ("mx/", "tls/"),
     "out": ("out/",),
+    "webmail": ("webmail/",),
     "edge": ("edge/",),
 }
 
@@ -82,18 +84,19 @@ def prepare(settings: Settings) -> set[str]:
 
 def directories() -> list[Directory]:
     """Every folder of a state directory."""
-    modules = (postgres, redis, rspamd, dovecot, caddy, supervisor, tls)
+    modules = (postgres, redis, rspamd, dovecot, caddy, supervisor, tls, webmail)
     of_daemons = [folder for module in modules for folder in module.directories()]
     return [*_OURS, *of_daemons, *postfix.directories("mx"), *postfix.directories("out")]
 
 
-def render(settings: Settings) -> list[File]:
+def render(settings: Settings) -> list[File | Link]:
     """Every configuration file, from settings, ports and secrets."""
     state, ports, hostname = settings.state, settings.port, fqdn(settings.hostname)
     secrets = Secrets(state)
     for name in (
         "master",
         "guard",
+        "webmail",
         *(f"db-{role}" for role in ROLES),
     ):  # our own roles may read secrets but not make them
         secrets.ensure(name)
@@ -137,6 +140,13 @@ def render(settings: Settings) -> list[File]:
             simulate=settings.simulate,
         ),
         *caddy.wanted(settings),
+        *webmail.render(
+            state,
+            ports,
+            database=conninfo(settings, "webmail"),
+            secrets={"key": secrets.ensure("webmail"), "guard": secrets.ensure("guard")},
+            https=settings.base_url.startswith("https://"),
+        ),
         supervisor.render(state, programs(settings)),
     ]
 

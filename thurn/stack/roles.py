@@ -3,7 +3,7 @@
 import sys
 
 from thurn.settings import Settings
-from thurn.stack import caddy, postgres, rspamd
+from thurn.stack import caddy, postgres, rspamd, webmail
 from thurn.stack.postfix import DAEMONS
 from thurn.stack.supervisor import Program
 
@@ -22,7 +22,7 @@ PYTHON = {
 # Who answers the daemons comes before them.
 ORDER = (
     *("db", "redis", "simulate", "guard", "keeper", "spam", "imap", "mx", "out", "feedback", "web", "worker"),
-    *("sender", "edge"),
+    *("sender", "webmail", "edge"),
 )
 
 
@@ -60,6 +60,12 @@ def _program(role: str, settings: Settings) -> Program:
         case "mx" | "out":
             # -d: stay in the supervisor's process group, so that one signal reaches the whole instance.
             return Program(role, (f"{DAEMONS}/master", "-d", "-c", f"{state}/{role}/etc"), role)
+        case "webmail":
+            # Nothing of /etc/php: no folder of further .ini files. Its workers outlive it, too, and hold its socket.
+            command = ("/usr/bin/env", "-i", "PHP_INI_SCAN_DIR=", webmail.program(), "-F", "-O", "-c",
+                       f"{state}/webmail/php.ini", "-y", f"{state}/webmail/fpm.conf")  # fmt: skip
+            sweeper = (sys.executable, "-m", "thurn.stack.sweep")
+            return Program(role, command, "webmail", webmail.USER, sweeper=sweeper)
         case "edge":
             places = [f"{name}={state}/edge/data" for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")]
             command = (

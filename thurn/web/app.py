@@ -94,7 +94,7 @@ def create_app(settings: Settings) -> Application:
     errors.install(app)
     for feature in FEATURES:
         app.include_router(import_module(f"thurn.{feature}.api").router, prefix=API)
-    for feature in (*FEATURES, "reports", "portal"):  # the last have pages only
+    for feature in (*FEATURES, "reports", "portal", "webmail"):  # the last have pages only
         pages = import_module(f"thurn.{feature}.pages").router
         app.include_router(pages, dependencies=[Depends(check_csrf)], include_in_schema=False)
     app.add_api_route("/healthz", _health, include_in_schema=False)
