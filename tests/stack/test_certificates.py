@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import tlsworld
 from acme import Authority, pebble
 from argon2 import PasswordHasher
 from cryptography import x509
@@ -196,6 +197,19 @@ def test_the_web_interface_is_on_its_own_host_only(installation: Installation) -
         elsewhere = get(installation, host, "/sign-in")
         assert elsewhere.startswith("HTTP/1.1 302"), elsewhere[:200]
         assert f"Location: https://{WEB}:{installation.port('https')}\r\n" in elsewhere
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_browsers_get_modern_tls_only(installation: Installation) -> None:
+    port, v = installation.port("https"), ssl.TLSVersion
+    wait_for(lambda: shows(installation, port, WEB))
+    modern = tlsworld.names(tlsworld.MODERN)
+    others = [name for name in tlsworld.names(tlsworld.EVERYTHING) if name not in modern]
+    assert [tlsworld.agreed(port, "", tlsworld.offer(old), WEB) for old in (v.TLSv1, v.TLSv1_1)] == ["", ""]
+    assert tlsworld.agreed(port, "", tlsworld.offer(v.TLSv1_2, ":".join(others) + ":@SECLEVEL=0"), WEB) == ""
+    assert tlsworld.agreed(port, "", tlsworld.offer(v.TLSv1_2), WEB) in modern
+    assert tlsworld.agreed(port, "", tlsworld.offer(v.TLSv1_3), WEB).startswith("TLS_")
+    assert not tlsworld.renegotiates(port, "", WEB)
 
 
 @pytest.mark.parametrize("path", ["/edge/known-host?domain=x", "/config/", "/admin", "/internal", "/%2e%2e/guard"])
