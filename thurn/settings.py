@@ -98,6 +98,8 @@ class Settings(BaseSettings):
         default=False, description="Send everything to the simulated internet on loopback; nothing leaves the machine."
     )
     simulate_seed: int = Field(default=1, description="Chooses how the simulated receivers behave.")
+    log_days: int = Field(default=7, ge=1, description="How many days of Postfix's logs are kept as files.")
+    trace_days: int = Field(default=30, ge=1, description="How many days back the message trace can be searched.")
     retry_first: int = Field(default=300, description="Seconds until a deferred mail is tried again; grows from there.")
 
     @classmethod

@@ -1,5 +1,6 @@
 """Following the mail log across rotations, against a real database."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from thurn.db.connect import connect
 from thurn.feedback.log_reader import LogReader
+from thurn.feedback.tail import Tail, behind, logs
 from thurn.mail.tokens import VerpTokens
 from thurn.secrets import Secrets
 from thurn.settings import Settings
@@ -29,6 +31,12 @@ def _from(settings: Settings, queue_id: str, delivery: int) -> bytes:
     return line.encode() + b"\n"
 
 
+def _rotate(log: Path) -> None:
+    """As the keeper does, a while ago: what was written a moment ago may not be the end."""
+    os.utime(log, (1_000_000_000, 1_000_000_000))
+    log.rename(log.with_name(f"out.mail.log.20261124-00000{len(logs(log))}"))
+
+
 async def _read(settings: Settings, reader: LogReader) -> list[int]:
     """Deliveries whose hand-over has been read, after as many steps as it takes."""
     async with await connect(settings, "system") as db:
@@ -44,16 +52,45 @@ async def test_a_rotated_log_is_read_to_its_end_and_the_new_one_after_it(clean: 
     assert await _read(clean, reader) == [1]
     with log.open("ab") as file:
         file.write(_from(clean, "4Nl1Wk2bQHz2", 2))
-    log.rename(log.with_name("out.mail.log.1"))
+    _rotate(log)
     log.write_bytes(_from(clean, "4Nl1Wk2bQHz3", 3))
     assert await _read(clean, reader) == [1, 2, 3]
+
+
+async def test_a_reader_that_slept_through_two_rotations_reads_each_file_once(clean: Settings, log: Path) -> None:
+    reader = LogReader(clean)
+    log.write_bytes(_from(clean, "4Nl1Wk2bQHz1", 1))
+    assert await _read(clean, reader) == [1]
+    first = log.stat().st_ino
+    for number in (2, 3):
+        _rotate(log)
+        log.write_bytes(_from(clean, f"4Nl1Wk2bQHz{number}", number))
+    assert not behind(log, first, log.stat().st_ino)
+    assert await _read(clean, reader) == [1, 2, 3]
+    assert behind(log, log.stat().st_ino, first)
+
+
+def test_a_log_that_was_rotated_a_moment_ago_is_not_left_while_its_writer_may_hold_it(tmp_path: Path) -> None:
+    log = tmp_path / "mx.mail.log"
+    log.write_bytes(b"one\n")
+    tail = Tail(log)
+    tail.position += len(tail.read() or b"")
+    old = log.rename(log.with_name("mx.mail.log.20261124-000001"))
+    log.write_bytes(b"three\n")
+    assert tail.read() is None
+    with old.open("ab") as file:
+        file.write(b"two\n")
+    tail.position += len(tail.read() or b"")
+    assert tail.position == len(b"one\ntwo\n")
+    os.utime(old, (1_000_000_000, 1_000_000_000))
+    assert tail.read() == b"three\n"
 
 
 async def test_a_line_cut_off_before_a_rotation_does_not_stop_the_reader(clean: Settings, log: Path) -> None:
     reader = LogReader(clean)
     log.write_bytes(_from(clean, "4Nl1Wk2bQHz1", 1) + _from(clean, "4Nl1Wk2bQHz2", 2)[:60])
     assert await _read(clean, reader) == [1]
-    log.rename(log.with_name("out.mail.log.1"))
+    _rotate(log)
     log.write_bytes(_from(clean, "4Nl1Wk2bQHz3", 3))
     assert await _read(clean, reader) == [1, 3]
 

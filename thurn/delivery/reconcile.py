@@ -18,6 +18,7 @@ from thurn.db.connect import Connection
 from thurn.delivery.out_queue import client_ports, queued_deliveries
 from thurn.delivery.outcomes import Outcome, append
 from thurn.delivery.sessions import Served, still_open
+from thurn.feedback.tail import behind
 from thurn.mail.tokens import VerpTokens
 from thurn.settings import Settings
 
@@ -145,19 +146,17 @@ async def _queue(settings: Settings, tokens: VerpTokens) -> set[tuple[int, int]]
 
 async def _log_read(db: Connection, settings: Settings) -> None:
     """Return once `feedback` has committed everything that stands in the log now."""
+    path = settings.state / "log" / "out.mail.log"
     try:
-        now = (settings.state / "log" / "out.mail.log").stat()
+        now = path.stat()
     except FileNotFoundError:
         return
     while True:
         row = await (
             await db.execute("SELECT inode, position FROM log_position WHERE node = %s", [settings.node])
         ).fetchone()
-        if row and (row["position"] >= now.st_size if row["inode"] == now.st_ino else _rotated(settings, now.st_ino)):
+        if row and (
+            row["position"] >= now.st_size if row["inode"] == now.st_ino else behind(path, row["inode"], now.st_ino)
+        ):
             return
         await asyncio.sleep(_LOOK)
-
-
-def _rotated(settings: Settings, inode: int) -> bool:
-    """Whether the log we looked at has been rotated away and left behind by the reader."""
-    return (settings.state / "log" / "out.mail.log").stat().st_ino != inode

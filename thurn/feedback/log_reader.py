@@ -4,27 +4,17 @@ How far it has read is committed together with what it has read: whatever is kil
 queue id belongs to which delivery is remembered in memory, and in the database only while a mail outlives a batch.
 """
 
-import asyncio
-import os
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from pathlib import Path
 
-import psycopg
-import structlog
-
-from thurn.db.connect import Connection, connect
+from thurn.db.connect import Connection
 from thurn.delivery.outcomes import Outcome, append
 from thurn.feedback.classify import classify
-from thurn.feedback.postfix_log import Line, parse
+from thurn.feedback.postfix_log import Line, parse, when
+from thurn.feedback.tail import Tail, follow
 from thurn.mail.tokens import InvalidToken, VerpTokens
 from thurn.secrets import Secrets
 from thurn.settings import Settings
 
-log = structlog.get_logger()
-
-_CHUNK = 512 * 1024  # bytes read at once
-_PAUSE = 0.2  # seconds between looks at a quiet log
 _TELL = timedelta(seconds=1)  # how often a quiet log's position is renewed
 
 Key = tuple[int, int]
@@ -35,10 +25,8 @@ class LogReader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._path = settings.state / "log" / "out.mail.log"
+        self._tail = Tail(settings.state / "log" / "out.mail.log")
         self._tokens = VerpTokens(Secrets(settings.state).derive("verp"))
-        self._inode = 0
-        self._position = 0
         self._told = datetime.min.replace(tzinfo=UTC)
         self._known: dict[str, Key] = {}
         self._stored: set[str] = set()
@@ -47,21 +35,12 @@ class LogReader:
 
     async def run(self) -> None:
         """Follow the log for ever."""
-        while True:
-            try:
-                async with await connect(self._settings, "system") as db:
-                    await self._load(db)
-                    while True:
-                        if not await self.step(db):
-                            await asyncio.sleep(_PAUSE)
-            except psycopg.OperationalError as error:
-                log.warning("database lost, waiting", error=str(error))
-                await asyncio.sleep(1)
+        await follow(self._settings, self._load, self.step)
 
     async def _load(self, db: Connection) -> None:
         node = self._settings.node
         row = await (await db.execute("SELECT inode, position FROM log_position WHERE node = %s", [node])).fetchone()
-        self._inode, self._position = (row["inode"], row["position"]) if row else (0, 0)
+        self._tail.inode, self._tail.position = (row["inode"], row["position"]) if row else (0, 0)
         rows = await db.execute("SELECT queue_id, campaign_id, delivery_id FROM queue_entry WHERE node = %s", [node])
         self._known = {r["queue_id"]: (r["campaign_id"], r["delivery_id"]) async for r in rows}
         self._stored = set(self._known)
@@ -69,7 +48,7 @@ class LogReader:
 
     async def step(self, db: Connection) -> bool:
         """Read what is new, commit it; False if there was nothing."""
-        data = self._read()
+        data = self._tail.read()
         now = datetime.now(UTC)
         if data is None:
             # Also when quiet: whoever waits for the log to be read past a moment learns that it was.
@@ -82,41 +61,11 @@ class LogReader:
             line = parse(raw)
             if line is not None:
                 self._take(line, raw, now, outcomes)
-        self._position += len(data)
+        self._tail.position += len(data)
         await append(db, outcomes)
         await self._store(db, now)
         await db.commit()
         return True
-
-    def _read(self) -> bytes | None:
-        """The next complete lines, or None; follows a rotation once the old file has been read to its end."""
-        try:
-            current = self._path.stat()
-        except FileNotFoundError:
-            return None
-        path = self._path
-        if self._inode and current.st_ino != self._inode:
-            rotated = self._rotated()
-            if rotated is None or self._position >= rotated.stat().st_size:
-                self._inode, self._position = current.st_ino, 0
-            else:
-                path = rotated
-        elif self._position > current.st_size:  # truncated in place
-            self._position = 0
-        self._inode = self._inode or current.st_ino
-        with path.open("rb") as file:
-            file.seek(self._position)
-            data = file.read(_CHUNK)
-        end = data.rfind(b"\n") + 1
-        if not end and (path != self._path or len(data) == _CHUNK):
-            return data or None  # a line cut off by a full disk or a crash: its end will never come
-        return data[:end] or None
-
-    def _rotated(self) -> Path | None:
-        for entry in os.scandir(self._path.parent):
-            if entry.name.startswith(self._path.name) and entry.inode() == self._inode:
-                return Path(entry.path)
-        return None
 
     def _take(self, line: Line, raw: bytes, now: datetime, outcomes: list[Outcome]) -> None:
         queue_id = line.queue_id
@@ -126,7 +75,7 @@ class LogReader:
                     self._known[queue_id] = key = self._tokens.read(line.sender)
                 except InvalidToken:
                     return
-                outcomes.append(Outcome(*key, "handed_over", _when(raw, now), queue_id=queue_id, source="log"))
+                outcomes.append(Outcome(*key, "handed_over", when(raw, now), queue_id=queue_id, source="log"))
             return
         key_or_none = self._known.get(queue_id)
         if key_or_none is None:
@@ -137,12 +86,12 @@ class LogReader:
             if queue_id not in self._answered:
                 # Gone from the queue, and the line that says how was lost in a crash. Repeating what is known
                 # already does no harm: after a delivery or a bounce the ledger ignores this.
-                outcomes.append(Outcome(*key_or_none, "lost", _when(raw, now), queue_id=queue_id, source="log"))
+                outcomes.append(Outcome(*key_or_none, "lost", when(raw, now), queue_id=queue_id, source="log"))
             self._answered.discard(queue_id)
             return
         if line.what != "deferred":
             self._answered.add(queue_id)
-        outcomes.append(self._outcome(line, key_or_none, _when(raw, now)))
+        outcomes.append(self._outcome(line, key_or_none, when(raw, now)))
 
     def _outcome(self, line: Line, key: Key, at: datetime) -> Outcome:
         if line.what == "sent":
@@ -176,24 +125,5 @@ class LogReader:
             """INSERT INTO log_position (node, inode, position, read_at) VALUES (%s, %s, %s, %s)
                ON CONFLICT (node) DO UPDATE SET inode = excluded.inode, position = excluded.position,
                                                 read_at = excluded.read_at""",
-            [node, self._inode, self._position, now],
+            [node, self._tail.inode, self._tail.position, now],
         )
-
-
-@lru_cache(maxsize=16)
-def _local_time(stamp: bytes, year: int) -> datetime | None:
-    try:
-        local = datetime.strptime(f"{year} {stamp.decode('ascii')}", "%Y %b %d %H:%M:%S")  # noqa: DTZ007 - local time
-    except (ValueError, UnicodeDecodeError):
-        return None
-    return local.astimezone(UTC)
-
-
-def _when(raw: bytes, now: datetime) -> datetime:
-    """When a line was written: as near to `now` as the whole second it names allows (local time, no year)."""
-    second = _local_time(raw[:15], now.year)
-    if second is None:
-        return now
-    if second > now + timedelta(days=1):  # December's lines, read in January
-        second = second.replace(year=second.year - 1)
-    return min(max(now, second), second + timedelta(milliseconds=999))

@@ -11,10 +11,12 @@ A campaign mail has one recipient, so a queue id stands for one delivery.
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 
-_QUEUE_ID = rb"([0-9A-F]{6,}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,})"  # short and long ones (enable_long_queue_ids)
-_LINE = re.compile(rb"\[\d+\]: " + _QUEUE_ID + rb": (.*)$", re.DOTALL)
+QUEUE_ID = rb"([0-9A-F]{6,}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,})"  # short and long ones (enable_long_queue_ids)
+_LINE = re.compile(rb"\[\d+\]: " + QUEUE_ID + rb": (.*)$", re.DOTALL)
 # The first dsn= is Postfix's; what follows the status is a stranger's text and may look like a log itself.
 _STATUS = re.compile(rb"to=<[^>]*>, .*?dsn=([245]\.\d+\.\d+), status=(sent|deferred|bounced) \((.*)\)\s*$", re.DOTALL)
 # What the server said, without Postfix's "host mx.example[192.0.2.1] said: "; to which command stays, it tells a lot.
@@ -52,13 +54,17 @@ def _outcome(queue_id: str, rest: bytes) -> Line | None:
     found = _STATUS.match(rest)
     if found is None:
         return None
-    status, text = found[2].decode(), found[3].decode("utf-8", "replace")
+    status = found[2].decode()
+    reply, said = reply_of(found[1].decode(), status, found[3].decode("utf-8", "replace"))
+    return Line(queue_id, _what(status), reply=reply, said=said)
+
+
+def reply_of(dsn: str, status: str, text: str) -> tuple[str, bool]:
+    """What stands in the parentheses of a status line: the server's reply, or why there was no conversation."""
     said = _SAID.match(text)
     if said:
-        return Line(queue_id, _what(status), reply=said[1], said=True)
-    if status == "sent":
-        return Line(queue_id, "sent", reply=text, said=True)
-    return Line(queue_id, _what(status), reply=f"{found[1].decode()} {text}")
+        return said[1], True
+    return (text, True) if status == "sent" else (f"{dsn} {text}", False)
 
 
 def _what(status: str) -> Literal["sent", "deferred", "bounced"]:
@@ -69,3 +75,22 @@ def _what(status: str) -> Literal["sent", "deferred", "bounced"]:
             return "deferred"
         case _:
             return "bounced"
+
+
+@lru_cache(maxsize=16)
+def _local_time(stamp: bytes, year: int) -> datetime | None:
+    try:
+        local = datetime.strptime(f"{year} {stamp.decode('ascii')}", "%Y %b %d %H:%M:%S")  # noqa: DTZ007 - local time
+    except (ValueError, UnicodeDecodeError):
+        return None
+    return local.astimezone(UTC)
+
+
+def when(raw: bytes, now: datetime) -> datetime:
+    """When a line was written: as near to `now` as the whole second it names allows (local time, no year)."""
+    second = _local_time(raw[:15], now.year)
+    if second is None:
+        return now
+    if second > now + timedelta(days=1):  # December's lines, read in January
+        second = second.replace(year=second.year - 1)
+    return min(max(now, second), second + timedelta(milliseconds=999))

@@ -18,6 +18,7 @@ import structlog
 from thurn.log import configure_logging
 from thurn.settings import Settings
 from thurn.stack.files import File, place
+from thurn.stack.logrotate import rotate
 
 log = structlog.get_logger()
 EVERY = 2.0  # seconds between looks
@@ -55,6 +56,14 @@ def step(settings: Settings, kept: dict[str, Kept]) -> set[str]:
     return done
 
 
+def tidy(settings: Settings) -> None:
+    """What has to be done now and then; trouble is noted and tried again."""
+    try:
+        rotate(settings)
+    except (OSError, subprocess.SubprocessError) as error:
+        log.warning("cannot rotate the logs", error=str(error))
+
+
 def main(settings: Settings) -> None:
     """Look again and again until SIGTERM or SIGINT."""
     configure_logging("keeper")
@@ -70,5 +79,6 @@ def main(settings: Settings) -> None:
     kept = sources()
     while going:
         step(settings, kept)
+        tidy(settings)
         sign.touch()
         time.sleep(EVERY)
