@@ -86,7 +86,7 @@ async def ready(installation: Settings) -> House:
 
 @pytest.fixture(scope="package")
 async def bakery(installation: Settings) -> dict[str, Any]:
-    """A workspace in full use: {house, sent, paused, draft, cancelled, template, list, contact, import, mailbox}."""
+    """A workspace in full use: {house, sent, draft, template, contact, mailbox, trace …}."""
     house = await furniture.open_house(installation, "bakery")
     await furniture.verified_domain(house, "bakery.example")
     sender, template = "post@bakery.example", await furniture.letter(house)
@@ -114,11 +114,14 @@ async def bakery(installation: Settings) -> dict[str, Any]:
     assert imported["refused"] == 2
     await furniture.sent(house, numbers["sent"])
     bounced = await house.row("SELECT id FROM contact WHERE email LIKE 'unknown.%%'")
+    delivery = await house.row("SELECT min(id) AS id FROM delivery WHERE campaign_id = %s", [numbers["sent"]])
     last = await house.row("SELECT max(id) AS id FROM contact_import")
     return {"house": house, "draft": drafted, "template": template, "list": everybody, **numbers} | {
         "contact": bounced["id"],
         "import": last["id"],
         "mailbox": "anna@bakery.example",
+        "delivery": delivery["id"],
+        "trace": await furniture.traced(house),
     }
 
 

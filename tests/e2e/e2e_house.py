@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from psycopg.types.json import Jsonb
+
 from thurn.accounts.service import create_account
 from thurn.campaigns import service as campaigns
 from thurn.db.connect import Connection, Row, connect
@@ -172,3 +174,51 @@ async def sent(house: House, campaign: int) -> None:
 async def mailbox(house: House, address: str, name: str = "") -> None:
     """A mailbox."""
     await house.do(lambda db: add_mailbox(db, house.id, address=address, name=name))
+
+
+async def traced(house: House) -> int:
+    """Mails to the bakery from strangers and to strangers, as the trace shows them; the one with the longest route."""
+    async with await connect(house.settings, "system") as db:
+        for number, (state, reply) in enumerate(_TRACED, 1):
+            values = {"n": 900_000 + number, "w": house.id, "q": f"4Nl1Wk2bQHz{number}", "state": state, "reply": reply}
+            await db.execute(
+                """INSERT INTO trace_message (id, workspace_id, node, queue_id, at, ours, sender, message_id, size,
+                     client_ip, client_name, login)
+                   VALUES (%(n)s, %(w)s, 'main', %(q)s, now() - make_interval(mins => %(n)s - 900000), true,
+                     'anna@bakery.example', '<' || %(q)s || '@bakery.example>', 20480, '203.0.113.7', 'pc.example.net',
+                     'anna@bakery.example')""",
+                values,
+            )
+            await db.execute(
+                """INSERT INTO trace_recipient (id, workspace_id, trace_id, at, recipient, state, reply, changed_at)
+                   SELECT id, workspace_id, id, at, 'a.rather.long.local.part.' || id || '@a-long-domain-name.example',
+                     %(state)s, %(reply)s, now() FROM trace_message WHERE id = %(n)s""",
+                values,
+            )
+            for what in (state, "told"):
+                await db.execute(
+                    """INSERT INTO trace_step (workspace_id, trace_id, recipient_id, at, what, relay, delay, reply)
+                       SELECT workspace_id, id, CASE WHEN %(what)s <> 'told' THEN id END, now(), %(what)s,
+                         CASE WHEN %(what)s <> 'told' THEN 'mx.a-long-domain-name.example[198.51.100.7]:25' ELSE '' END,
+                         2.5,
+                         CASE WHEN %(what)s = 'told' THEN 'delay 4Nl1Wk2bQHz9' ELSE %(reply)s END
+                       FROM trace_message WHERE id = %(n)s""",
+                    values | {"what": what},
+                )
+            await db.execute(
+                """INSERT INTO spam_verdict (workspace_id, queue_id, action, score, required, symbols, mail_from,
+                     header_from, rcpts, subject, message_id, ip, login, spf, dkim, dmarc, arc)
+                   VALUES (%(w)s, %(q)s, 'no action', 1.4, 15, %(s)s, '', '', '{}', 'Order for Friday', '', '', '',
+                     'pass', 'pass', 'pass', 'none')""",
+                values | {"s": Jsonb([{"name": "MIME_GOOD", "score": -0.1}, {"name": "R_DKIM_ALLOW", "score": -0.2}])},
+            )
+    return 900_003
+
+
+_TRACED = (
+    ("delivered", "250 2.0.0 Ok: queued as 4Nl1Wk2bQHz"),
+    ("deferred", "452 4.2.2 The email account that you tried to reach is over quota (in reply to RCPT TO command)"),
+    ("bounced", "550 5.1.1 The email account that you tried to reach does not exist (in reply to RCPT TO command)"),
+    ("refused", "550 5.1.1 <nobody@bakery.example>: Recipient address rejected: no such mailbox"),
+    ("postponed", "450 4.7.1 Try again later"),
+)

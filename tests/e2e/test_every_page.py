@@ -18,7 +18,7 @@ WIDTHS = (1440, 390, 320)  # a desk, a phone, and a desk at 400 %
 EMPTY = (
     "", "/campaigns", "/campaigns/new", "/templates", "/templates/new", "/templates/new?start=markdown", "/contacts",
     "/contacts/new", "/contacts/import", "/contacts/lists", "/contacts/imports", "/domains", "/domains/new",
-    "/mailboxes", "/mailboxes/new",
+    "/mailboxes", "/mailboxes/new", "/trace",
 )  # fmt: skip
 FULL = (
     "", "/campaigns", "/campaigns?state=draft", "/campaigns/new", "/campaigns/{draft}/edit", "/campaigns/{draft}/check",
@@ -28,6 +28,7 @@ FULL = (
     "/contacts/{contact}", "/contacts/{contact}?ask=delete", "/contacts/lists", "/contacts/lists/{list}",
     "/contacts/imports", "/contacts/import", "/contacts/import/{import}", "/domains", "/domains/bakery.example",
     "/domains/bakery.example?ask=remove-domain", "/mailboxes", "/mailboxes/{mailbox}", "/mailboxes/new",
+    "/trace", "/trace?q=nobody@bakery.example", "/trace/{trace}", "/trace/campaigns/{sent}/{delivery}",
 )  # fmt: skip
 
 

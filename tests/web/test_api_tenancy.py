@@ -46,13 +46,21 @@ INSERT INTO alias (workspace_id, domain_id, address, target)
   RETURNING address AS alias;
 INSERT INTO campaign (workspace_id, name, from_address)
   VALUES (%(w)s, '{SECRET}', 'a@{SECRET}.example') RETURNING id AS campaign_id;
+INSERT INTO delivery (campaign_id, workspace_id, contact_id, recipient, provider)
+  SELECT c.id, %(w)s, p.id, p.email, 'other' FROM campaign c, contact p
+  WHERE c.workspace_id = %(w)s AND p.workspace_id = %(w)s RETURNING id AS delivery_id;
+INSERT INTO trace_message (id, workspace_id, node, queue_id, at, ours, sender)
+  VALUES (1, %(w)s, 'main', '{SECRET}', now(), true, '{SECRET}@x.example') RETURNING id AS trace_id;
+INSERT INTO trace_recipient (id, workspace_id, trace_id, at, recipient, state, changed_at)
+  SELECT 1, workspace_id, id, at, sender, 'delivered', at FROM trace_message RETURNING 1;
 INSERT INTO list_member (list_id, contact_id, workspace_id)
   SELECT l.id, c.id, %(w)s FROM list l, contact c WHERE l.workspace_id = %(w)s AND c.workspace_id = %(w)s RETURNING 1;
 INSERT INTO contact_import_reject (import_id, row_number, workspace_id, reason, raw)
   SELECT id, 1, workspace_id, '{SECRET}', 'x' FROM contact_import WHERE workspace_id = %(w)s RETURNING 1
 """.replace("{SECRET}", SECRET)
 TABLES = ("contact", "list", "contact_import", "template", "domain", "mailbox", "alias", "campaign", "list_member",
-          "contact_import_reject", "api_key", "account", "membership")  # fmt: skip
+          "contact_import_reject", "delivery", "trace_message",
+          "trace_recipient", "api_key", "account", "membership")  # fmt: skip
 
 
 @pytest.fixture
@@ -131,7 +139,9 @@ async def test_a_key_sees_and_changes_nothing_of_another_workspace(
 async def test_every_operation_needs_a_key_and_is_described(browser: httpx.AsyncClient, clean: Settings) -> None:
     app = create_app(clean)
     names = []
-    values = dict.fromkeys(("contact_id", "list_id", "import_id", "template_id", "campaign_id", "key_id"), 1)
+    values = dict.fromkeys(
+        ("contact_id", "list_id", "import_id", "template_id", "campaign_id", "key_id", "trace_id", "delivery_id"), 1
+    )
     for method, path, operation in operations(app):
         names.append(operation["operationId"])
         assert operation["security"] == [{"API key": []}], path

@@ -24,6 +24,7 @@ COMMANDS = {
     "webmail": "webmail",
     "simulate": "simulate",
     "feedback": "feedback",
+    "trace": "trace",
 }
 
 

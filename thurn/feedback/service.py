@@ -10,12 +10,14 @@ from thurn.feedback.log_reader import LogReader
 from thurn.heartbeat import beat
 from thurn.log import configure_logging
 from thurn.settings import Settings
+from thurn.trace.reader import TraceReader
 
 
 async def _run(settings: Settings) -> None:
     async with make_pool(settings, "system", size=4) as pool, asyncio.TaskGroup() as tasks:
         await serve_lmtp(settings, pool)
         tasks.create_task(LogReader(settings).run())
+        tasks.create_task(TraceReader(settings).run())
         tasks.create_task(beat(settings, "feedback"))
 
 

@@ -9,7 +9,12 @@ from thurn.db.connect import Connection, conninfo
 from thurn.settings import Settings
 
 TASK_MODULES = [
-    *("thurn.alerts.jobs", "thurn.audience.jobs", "thurn.campaigns.jobs", "thurn.mailhost.jobs", "thurn.webmail.jobs"),
+    "thurn.alerts.jobs",
+    "thurn.audience.jobs",
+    "thurn.campaigns.jobs",
+    "thurn.mailhost.jobs",
+    "thurn.trace.jobs",
+    "thurn.webmail.jobs",
 ]
 
 # A blueprint, so that tasks can be declared before anybody knows which installation they serve.

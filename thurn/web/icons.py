@@ -28,6 +28,7 @@ STATES: dict[str, tuple[str, str]] = {
     "Delivered": ("ok", "ok"),
     "Retrying": ("slowed", "warn"),
     "Bounced": ("bad", "bad"),
+    "Put off": ("slowed", "warn"),
     "Unknown": ("unknown", "off"),
     # address at a provider
     "Normal": ("ok", "ok"),

@@ -1,0 +1,122 @@
+"""The message trace from what real daemons log, and the rotation of their logs under traffic."""
+
+import smtplib
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from stackworld import RESI, XAVER, Outside, fetch, message, send, signed_in, smtp, wait_for
+
+from thurn.db.connect import Connection, connect
+from thurn.settings import Settings
+from thurn.stack.logrotate import rotate
+from thurn.trace import search
+from thurn.trace.reader import TraceReader
+from thurn.trace.route import route
+from thurn.trace.search import Wanted
+
+Traced = Callable[..., Awaitable[list[dict[str, Any]]]]
+
+
+@pytest.fixture
+async def traced(stack: Settings) -> Any:
+    """Reads the log until so many recipients are found, and returns their mails."""
+    reader = TraceReader(stack)
+    async with await connect(stack, "system") as db:
+        await db.execute("SELECT set_config('thurn.workspace', '1', false)")
+        await reader.load(db)
+
+        async def look(query: str, many: int = 1, **how: Any) -> list[dict[str, Any]]:
+            deadline = datetime.now() + timedelta(seconds=30)  # noqa: DTZ005
+            while True:
+                while await reader.step(db):
+                    pass
+                found = await search.find(db, Wanted(query, **how), limit=200)
+                if len(found) >= many:
+                    return [await _mail(db, row) for row in found]
+                assert datetime.now() < deadline, f"{query}: {len(found)} of {many}"  # noqa: DTZ005
+
+        yield look
+
+
+async def _mail(db: Connection, row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"mail": await search.message(db, row["trace_id"])}
+
+
+async def test_a_strangers_mail_is_traced_from_the_door_into_the_mailbox(stack: Settings, traced: Traced) -> None:
+    sender = "trace-in@elsewhere.example"
+    mark = send(stack, sender, "wirt@brotzeit.example")
+    fetch(stack, RESI, mark)
+    (row,) = await traced(sender)
+    assert (row["recipient"], row["original"], row["state"]) == (RESI, "wirt@brotzeit.example", "delivered")
+    assert "Saved" in row["reply"]
+    assert row["mail"]["client_ip"] == "127.0.0.1"
+    assert row["message_id"].endswith("@elsewhere.example>")
+    assert [stop.title for stop in route(row["mail"]) if stop.icon != "shield"] == ["Taken in", "Delivered"]
+    assert [r["trace_id"] for r in await traced(row["message_id"])] == [row["trace_id"]]
+
+
+async def test_what_people_send_is_traced_to_each_recipient(
+    stack: Settings, traced: Traced, outside: Outside
+) -> None:  # fmt: skip
+    gone, there = "gone@trace.example", "there@trace.example"
+    outside.refuse.add(gone)
+    with signed_in(stack, "submissions") as client:
+        client.sendmail(RESI, [gone, there, XAVER], message("three of them"))
+    rows = {row["recipient"]: row for row in [*await traced(gone), *await traced(there)]}
+    assert rows[there]["state"] == "delivered"
+    assert (rows[gone]["state"], rows[gone]["reply"][:25]) == ("bounced", "550 5.1.1 unknown user (in"[:25])
+    mail = rows[gone]["mail"]
+    assert mail["login"] == RESI
+    assert len(mail["recipients"]) == 3
+
+
+async def test_what_is_refused_at_the_door_is_traced_with_the_reason(stack: Settings, traced: Traced) -> None:
+    sender = "trace-no@elsewhere.example"
+    with smtp(stack) as client, pytest.raises(smtplib.SMTPRecipientsRefused):
+        client.sendmail(sender, ["nobody@brotzeit.example"], message("x"))
+    with smtp(stack) as client, pytest.raises(smtplib.SMTPRecipientsRefused):  # relaying: nobody's business here
+        client.sendmail(sender, ["nobody@elsewhere.example"], message("x"))
+    (row,) = await traced(sender)
+    assert (row["recipient"], row["state"], row["queue_id"]) == ("nobody@brotzeit.example", "refused", "")
+    assert row["reply"].startswith("550 5.1.1")
+    assert row["mail"]["helo"] == "elsewhere.example"
+
+
+@pytest.mark.parametrize(
+    "hello", ["<pc>; from=<a@b> to=<resi@brotzeit.example> proto=ESMTP helo=<x", "x" * 400, "é'\""]
+)
+async def test_a_hostile_greeting_fools_nobody(stack: Settings, traced: Traced, hello: str) -> None:
+    sender = f"trace-{abs(hash(hello))}@elsewhere.example"
+    with smtp(stack) as client:
+        client.sock.sendall(f"HELO {hello}\r\n".encode())
+        client.getreply()
+        client.mail(sender)
+        assert client.rcpt("nobody@brotzeit.example")[0] == 550
+    (row,) = await traced(sender)
+    assert row["recipient"] == "nobody@brotzeit.example"
+
+
+async def test_rotation_under_traffic_loses_nothing_and_repeats_nothing(stack: Settings, traced: Traced) -> None:
+    log = stack.state / "log" / "mx.mail.log"
+    sender = "trace-turn@elsewhere.example"
+    moved = []
+    for day in range(4):
+        for number in range(6):
+            with smtp(stack) as client:
+                client.sendmail(sender, [f"{day}-{number}-nobody@brotzeit.example", RESI], message("turn"))
+            if number == 3 and day < 3:
+                moved += rotate(stack, datetime.now().astimezone() + timedelta(seconds=day), large=0)
+    await traced(sender, 48)
+    rows = await traced(sender, 48)
+    assert len(rows) == 48
+    assert all(row["attempts"] == 1 for row in rows)
+    names = {path.name for path in moved}
+    assert len([name for name in names if name.startswith("mx.mail.log.")]) == 3
+    assert log.stat().st_mode & 0o777 == 0o640
+    assert rotate(stack) == [], "a log of today, and not large"
+    later = datetime.now().astimezone() + timedelta(days=stack.log_days + 1)
+    await traced(sender, 48)
+    wait_for(lambda: rotate(stack, later))
+    assert not [path for path in moved if path.exists()]

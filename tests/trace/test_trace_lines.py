@@ -1,0 +1,147 @@
+"""What each line of the mail log says, also where a stranger has written most of it."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thurn.trace.lines import LONGEST_ADDRESS, LONGEST_TEXT, Entry, parse
+
+Q = "4Nl1Wk2bQHz1"
+
+
+def line(process: str, text: str) -> bytes:
+    return f"Nov 24 20:30:01 mail postfix/{process}[12]: {text}".encode()
+
+
+def read(process: str, text: str) -> Entry:
+    entry = parse(line(process, text))
+    assert entry is not None, text
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("process", "text", "expected"),
+    [
+        (
+            "smtpd",
+            f"{Q}: client=mx.post.example[192.0.2.7]",
+            {"what": "client", "service": "postfix", "client_ip": "192.0.2.7", "client_name": "mx.post.example"},
+        ),
+        (
+            "submissions/smtpd",
+            f"{Q}: client=unknown[2001:db8::7], sasl_method=PLAIN, sasl_username=Resi@Brotzeit.example",
+            {"service": "postfix/submissions", "client_ip": "2001:db8::7", "login": "resi@brotzeit.example"},
+        ),
+        ("cleanup", f"{Q}: message-id=<1@Post.example>", {"what": "message-id", "message_id": "<1@Post.example>"}),
+        (
+            "qmgr",
+            f"{Q}: from=<Franz@Elsewhere.example>, size=7012, nrcpt=1 (queue active)",
+            {"what": "from", "sender": "franz@elsewhere.example", "size": 7012},
+        ),
+        ("qmgr", f"{Q}: from=<>, size=1, nrcpt=1 (queue active)", {"what": "from", "sender": ""}),
+        ("qmgr", f"{Q}: from=<a@b.example>, status=expired, returned to sender", {"what": "expired"}),
+        ("qmgr", f"{Q}: removed", {"what": "removed", "reply": ""}),
+        (
+            "lmtp",
+            (f"{Q}: to=<resi@brotzeit.example>, orig_to=<wirt@brotzeit.example>, relay=mail[private/dovecot-lmtp], "
+            "delay=0.2, delays=0.1/0/0.05/0.05, dsn=2.0.0, status=sent (250 2.0.0 <resi@brotzeit.example> x Saved)"),
+            {
+                "what": "to", "state": "delivered", "recipient": "resi@brotzeit.example",
+                "original": "wirt@brotzeit.example", "relay": "mail[private/dovecot-lmtp]", "delay": 0.2,
+                "reply": "250 2.0.0 <resi@brotzeit.example> x Saved",
+            },
+        ),
+        (
+            "smtp",
+            (f"{Q}: to=<a@b.example>, relay=b.example[192.0.2.1]:25, conn_use=2, delay=1, delays=0/0/0/1, dsn=4.2.2, "
+            "status=deferred (host b.example[192.0.2.1] said: 452 4.2.2 full (in reply to RCPT TO command))"),
+            {"state": "deferred", "reply": "452 4.2.2 full (in reply to RCPT TO command)"},
+        ),
+        (
+            "error",
+            f"{Q}: to=<a@b.example>, relay=none, delay=1, delays=1/0/0/0, dsn=5.1.1, status=bounced (no such user)",
+            {"state": "bounced", "reply": "5.1.1 no such user"},
+        ),
+        (
+            "smtpd",
+            ("NOQUEUE: reject: RCPT from unknown[192.0.2.7]: 554 5.7.1 <x@y.example>: Relay access denied; "
+            "from=<a@b.example> to=<x@y.example> proto=ESMTP helo=<pc>"),
+            {
+                "queue_id": "", "what": "refused", "state": "refused", "recipient": "x@y.example", "helo": "pc",
+                "reply": "554 5.7.1 <x@y.example>: Relay access denied", "client_ip": "192.0.2.7",
+            },
+        ),
+        (
+            "cleanup",
+            (f"{Q}: milter-reject: END-OF-MESSAGE from localhost[127.0.0.1]: 4.7.1 Try again later; "
+            "from=<a@b.example> to=<x@y.example> proto=ESMTP helo=<pc>"),
+            {"queue_id": Q, "what": "refused", "state": "postponed", "reply": "4.7.1 Try again later"},
+        ),
+        ("bounce", f"{Q}: sender non-delivery notification: 4Nl1Wk2bQHz2", {"what": "told"}),
+    ],
+)  # fmt: skip
+def test_a_line_is_read(process: str, text: str, expected: dict[str, object]) -> None:
+    entry = read(process, text)
+    assert {name: getattr(entry, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff\xfe",
+        line("smtpd", "connect from unknown[192.0.2.7]"),
+        line("smtpd", f"{Q}: something new"),
+        line("smtpd", "warning: hostname x does not resolve"),
+        line("qmgr", "NOQUEUE: "),
+        b"  " + line("qmgr", f"{Q}: removed"),
+        b"x: " + line("smtpd", f"{Q}: client=trusted[192.0.2.1]"),
+    ],
+)
+def test_what_says_nothing_of_a_message_is_passed_over(raw: bytes) -> None:
+    assert parse(raw) is None
+
+
+def test_what_a_stranger_wrote_is_not_taken_for_a_line_of_its_own() -> None:
+    fake = f"Nov 24 20:30:01 mail postfix/qmgr[1]: {Q}: removed"
+    entry = read("cleanup", f"{Q}: message-id=<{fake}>")
+    assert (entry.what, entry.message_id) == ("message-id", f"<{fake}>")
+    status = "status=sent (250 ok)"
+    entry = read(
+        "smtp", f"{Q}: to=<a@b.example>, relay=b[192.0.2.1]:25, delay=1, delays=0/0/0/1, dsn=5.0.0, "
+        f"status=bounced (host b[192.0.2.1] said: 550 to=<z@z.example>, relay=q, dsn=2.0.0, {status})"
+    )  # fmt: skip
+    assert (entry.state, entry.recipient) == ("bounced", "a@b.example")
+
+
+@pytest.mark.parametrize(
+    "piece", [">, orig_to=<", "; from=<> to=<", "relay=", "helo=<", "[192.0.2.1]: ", "(", "ä", "'"]
+)
+def test_ten_thousand_letters_of_a_stranger_take_no_time_and_are_cut(piece: str) -> None:
+    long = piece * (10_000 // len(piece))
+    started = time.monotonic()
+    for text in (
+        f"{Q}: message-id=<{long}>",
+        f"{Q}: from=<{long}@b.example>, size=1, nrcpt=1 (queue active)",
+        f"{Q}: to=<{long}@b.example>, relay=none, delay=1, delays=0/0/0/1, dsn=5.0.0, status=bounced ({long})",
+        (
+            f"NOQUEUE: reject: RCPT from unknown[192.0.2.7]: 554 5.7.1 <{long}>: no; from=<{long}> to=<{long}> "
+            f"proto=ESMTP helo=<{long}>"
+        ),
+        f"NOQUEUE: reject: HELO from unknown[192.0.2.7]: 504 5.5.2 <{long}>: no; proto=SMTP helo=<{long}>",
+    ):
+        for process in ("cleanup", "qmgr", "smtp", "smtpd"):
+            entry = parse(line(process, text))
+            if entry is not None:
+                assert max(len(entry.recipient), len(entry.sender), len(entry.original)) <= LONGEST_ADDRESS
+                assert max(map(len, (entry.reply, entry.message_id, entry.helo, entry.relay))) <= LONGEST_TEXT
+    assert time.monotonic() - started < 5
+
+
+@given(st.binary(max_size=300), st.sampled_from(["smtpd", "cleanup", "qmgr", "smtp", "bounce", "postsuper"]))
+def test_no_line_is_too_strange(tail: bytes, process: str) -> None:
+    parse(tail)
+    parse(line(process, f"{Q}: ") + tail)
+    parse(line(process, "NOQUEUE: ") + tail)

@@ -1,0 +1,275 @@
+"""The mail log as rows, against a real database: walls between tenants, kills, old mails, and searches on an index."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from thurn.db.connect import Connection, Pool, connect, in_workspace
+from thurn.settings import Settings
+from thurn.trace import search
+from thurn.trace.jobs import forget
+from thurn.trace.reader import TraceReader
+from thurn.trace.search import Place, Wanted
+
+STAMP = datetime.now().strftime("%b %e %H:%M:%S")  # noqa: DTZ005 - as Postfix writes it
+OUT = "delay=1, delays=0/0/0/1"
+
+
+@pytest.fixture
+def log(clean: Settings) -> Iterator[Path]:
+    path = clean.state / "log" / "mx.mail.log"
+    path.parent.mkdir(exist_ok=True)
+    yield path
+    for each in path.parent.glob("mx.mail.log*"):
+        each.unlink()
+
+
+@pytest.fixture
+async def tenants(system: Connection, other_workspace: int) -> int:
+    """`ours.example` is of workspace 1, `theirs.example` of another (returned), `claimed.example` proven by nobody."""
+    for workspace, name, proven in (
+        (1, "ours.example", True), (other_workspace, "theirs.example", True),
+        (other_workspace, "claimed.example", False),
+    ):  # fmt: skip
+        await system.execute(
+            """INSERT INTO domain (workspace_id, name, bounce_host, proven_at)
+               VALUES (%s, %s, %s, CASE WHEN %s THEN now() END)""",
+            [workspace, name, f"bounce.{name}", proven],
+        )
+    return other_workspace
+
+
+@pytest.fixture
+async def other_workspace(system: Connection) -> int:
+    row = await (
+        await system.execute("INSERT INTO workspace (slug, name) VALUES ('other', 'Other') RETURNING id")
+    ).fetchone()
+    assert row is not None
+    return int(row["id"])
+
+
+def lines(*said: tuple[str, str]) -> bytes:
+    return b"".join(f"{STAMP} mail postfix/{process}[7]: {text}\n".encode() for process, text in said)
+
+
+def mail(q: str, sender: str, *to: str, login: str = "", mid: str = "") -> bytes:
+    door = f", sasl_method=PLAIN, sasl_username={login}" if login else ""
+    return lines(
+        ("submission/smtpd" if login else "smtpd", f"{q}: client=pc.example[192.0.2.7]{door}"),
+        ("cleanup", f"{q}: message-id=<{mid or q}@x.example>"),
+        ("qmgr", f"{q}: from=<{sender}>, size=700, nrcpt={len(to)} (queue active)"),
+        *(("smtp", f"{q}: to=<{each}>, relay=x[192.0.2.1]:25, {OUT}, dsn=2.0.0, status=sent (250 ok)") for each in to),
+        ("qmgr", f"{q}: removed"),
+    )
+
+
+async def read(settings: Settings, reader: TraceReader | None = None) -> TraceReader:
+    reader = reader or TraceReader(settings)
+    async with await connect(settings, "system") as db:
+        await reader.load(db)
+        for _ in range(4):
+            await reader.step(db)
+    return reader
+
+
+async def found(pool: Pool, workspace: int, query: str = "", **how: object) -> list[tuple[str, str, str]]:
+    async with in_workspace(pool, workspace) as db:
+        rows = await search.find(db, Wanted(query, **how))  # type: ignore[arg-type]
+        return sorted((row["sender"], row["recipient"], row["state"]) for row in rows)
+
+
+async def test_each_workspace_sees_what_concerns_it_and_nothing_else(
+    clean: Settings, log: Path, app_pool: Pool, tenants: int
+) -> None:
+    log.write_bytes(
+        mail("4Nl1Wk2bQHz1", "a@ours.example", "b@far.example", "c@theirs.example", login="a@ours.example")
+        + mail("4Nl1Wk2bQHz2", "b@far.example", "a@ours.example", "x@claimed.example")
+        + mail("4Nl1Wk2bQHz3", "forged@ours.example", "c@theirs.example")
+        + mail("4Nl1Wk2bQHz4", "b@far.example", "d@farther.example")
+    )
+    await read(clean)
+    assert await found(app_pool, 1) == [
+        ("a@ours.example", "b@far.example", "delivered"),
+        ("a@ours.example", "c@theirs.example", "delivered"),
+        ("b@far.example", "a@ours.example", "delivered"),
+    ]
+    assert await found(app_pool, tenants) == [
+        ("a@ours.example", "c@theirs.example", "delivered"),
+        ("forged@ours.example", "c@theirs.example", "delivered"),
+    ]
+    async with in_workspace(app_pool, tenants) as db:
+        (row,) = await search.find(db, Wanted("4Nl1Wk2bQHz1"))
+        seen = await search.message(db, row["trace_id"])
+        assert (seen["login"], seen["client_ip"]) == ("", "")  # where our people sit is no business of theirs
+        assert [r["recipient"] for r in seen["recipients"]] == ["c@theirs.example"]
+    async with in_workspace(app_pool, 1) as db:
+        with pytest.raises(search.NotFound):
+            await search.message(db, row["trace_id"])
+
+
+@pytest.mark.parametrize(
+    ("query", "hits"),
+    [
+        ("A@ours.example", 1), ("@ours.example", 2), ("4Nl1Wk2bQHz1", 1), ("one@x.example", 1),
+        ("<one@x.example>", 1),
+        ("acb@ours.example", 0), ("a_b@ours.example", 1), ("%@ours.example", 0), ("ours.example", 0),
+        ("' OR 1=1 --", 0),
+        ("x@far.example", 2),
+    ],
+)  # fmt: skip
+async def test_it_is_searched_by_what_people_know(
+    clean: Settings, log: Path, app_pool: Pool, tenants: int, query: str, hits: int
+) -> None:
+    log.write_bytes(
+        mail("4Nl1Wk2bQHz1", "x@far.example", "a@ours.example", mid="one")
+        + mail("4Nl1Wk2bQHz2", "x@far.example", "a_b@ours.example", mid="Two")
+    )
+    await read(clean)
+    assert len(await found(app_pool, 1, query)) == hits
+
+
+async def test_a_reader_that_is_killed_between_any_two_lines_counts_each_once(
+    clean: Settings, log: Path, app_pool: Pool, tenants: int
+) -> None:
+    q = "4Nl1Wk2bQHz1"
+    put_off = f"{q}: to=<b@far.example>, relay=none, {OUT}, dsn=4.4.1, status=deferred (connect: timed out)"
+    whole = mail(q, "a@ours.example", "b@far.example", login="a@ours.example").splitlines(keepends=True)
+    whole[3:3] = lines(("smtp", put_off), ("smtp", put_off)).splitlines(keepends=True)
+    for line in whole:
+        with log.open("ab") as file:
+            file.write(line)
+        await read(clean)  # a fresh life each time
+    async with in_workspace(app_pool, 1) as db:
+        (row,) = await search.find(db, Wanted("b@far.example"))
+        seen = await search.message(db, row["trace_id"])
+    assert (row["attempts"], row["state"], row["ours"], seen["login"]) == (3, "delivered", True, "a@ours.example")
+    assert [step["what"] for step in seen["recipients"][0]["steps"]] == ["deferred", "deferred", "delivered"]
+    async with await connect(clean, "system") as db:
+        left = await (await db.execute("SELECT count(*) AS n FROM trace_open")).fetchone()
+        assert left == {"n": 0}
+
+
+async def test_refusals_expiry_and_notices_are_part_of_it(
+    clean: Settings, log: Path, app_pool: Pool, tenants: int
+) -> None:
+    q = "4Nl1Wk2bQHz1"
+    log.write_bytes(
+        lines(
+            ("smtpd", ("NOQUEUE: reject: RCPT from x.example[192.0.2.9]: 554 5.7.1 <a@ours.example>: no; "
+                      "from=<z@far.example> to=<a@ours.example> proto=ESMTP helo=<\u00e4'\">")),
+            ("smtpd", ("NOQUEUE: reject: RCPT from x.example[192.0.2.9]: 554 5.7.1 <q@far.example>: Relay denied;"
+                      " from=<z@far.example> to=<q@far.example> proto=ESMTP helo=<pc>")),
+            ("submission/smtpd", f"{q}: client=pc.example[192.0.2.7], sasl_method=PLAIN, sasl_username=a@ours.example"),
+            ("submission/smtpd", (f"{q}: reject: RCPT from pc.example[192.0.2.7]: 450 4.1.1 <y@ours.example>: later; "
+                                 "from=<a@ours.example> to=<y@ours.example> proto=ESMTP helo=<pc>")),
+            ("cleanup", f"{q}: message-id=<late@x.example>"),
+            ("qmgr", f"{q}: from=<a@ours.example>, size=7, nrcpt=1 (queue active)"),
+            ("smtp", f"{q}: to=<b@far.example>, relay=none, {OUT}, dsn=4.4.1, status=deferred (timed out)"),
+            ("qmgr", f"{q}: from=<a@ours.example>, status=expired, returned to sender"),
+            ("bounce", f"{q}: sender non-delivery notification: 4Nl1Wk2bQHz9"),
+            ("qmgr", f"{q}: removed"),
+        )
+    )  # fmt: skip
+    await read(clean)
+    assert await found(app_pool, 1) == [
+        ("a@ours.example", "b@far.example", "bounced"),
+        ("a@ours.example", "y@ours.example", "postponed"),
+        ("z@far.example", "a@ours.example", "refused"),
+    ]
+    assert len(await found(app_pool, 1, "<late@x.example>")) == 2  # also the one that was refused before it had a name
+    assert len(await found(app_pool, 1, state="refused")) == 1
+    async with in_workspace(app_pool, 1) as db:
+        row = (await search.find(db, Wanted("b@far.example")))[0]
+        seen = await search.message(db, row["trace_id"])
+    assert [step["what"] for step in seen["steps"]] == ["expired", "told"]
+
+
+async def test_pages_follow_one_another_without_gap_or_repeat(
+    clean: Settings, log: Path, app_pool: Pool, tenants: int
+) -> None:
+    log.write_bytes(b"".join(mail(f"4Nl1Wk2bQHz{n}", "x@far.example", "a@ours.example") for n in "123456789"))
+    await read(clean)
+    for query in ("", "a@ours.example"):
+        seen: list[str] = []
+        after = None
+        while True:
+            async with in_workspace(app_pool, 1) as db:
+                page = await search.find(db, Wanted(query), after=after, limit=2)
+            if not page:
+                break
+            seen += [row["queue_id"] for row in page]
+            after = Place.of(search.place_of(page))
+        assert sorted(seen) == sorted({f"4Nl1Wk2bQHz{n}" for n in "123456789"})
+
+
+async def test_rows_of_a_workspace_that_is_gone_stop_nobody(
+    clean: Settings, log: Path, system: Connection, tenants: int
+) -> None:
+    whole = mail("4Nl1Wk2bQHz1", "b@far.example", "c@theirs.example", "d@theirs.example").splitlines(keepends=True)
+    log.write_bytes(b"".join(whole[:4]))
+    reader = await read(clean)
+    await system.execute("DELETE FROM workspace WHERE id = %s", [tenants])
+    with log.open("ab") as file:
+        file.write(b"".join(whole[4:]))
+    await read(clean, reader)
+    row = await (await system.execute("SELECT position FROM trace_position")).fetchone()
+    assert row == {"position": log.stat().st_size}
+
+
+async def test_old_mails_are_forgotten_with_all_that_belongs_to_them(
+    clean: Settings, log: Path, system: Connection, tenants: int
+) -> None:
+    log.write_bytes(mail("4Nl1Wk2bQHz1", "x@far.example", "a@ours.example"))
+    await read(clean)
+    assert await forget(system, days=30) == 0
+    await system.execute("UPDATE trace_message SET at = now() - interval '31 days'")
+    assert await forget(system, days=30) == 1
+    for table in ("trace_message", "trace_recipient", "trace_key", "trace_step"):
+        row = await (await system.execute(f"SELECT count(*) AS n FROM {table}")).fetchone()  # type: ignore[arg-type]  # noqa: S608
+        assert row == {"n": 0}, table
+
+
+FILL = """
+INSERT INTO trace_message (id, workspace_id, node, queue_id, at, ours, sender)
+  SELECT n, 1, 'main', 'Q' || n, now() - n * interval '1 second', false, 'x@far.example'
+  FROM generate_series(1, 20000) n;
+INSERT INTO trace_recipient (id, workspace_id, trace_id, at, recipient, state, changed_at)
+  SELECT id, 1, id, at, 'p' || id % 500 || '@ours.example',
+    CASE WHEN id % 100 = 0 THEN 'bounced' ELSE 'delivered' END, at
+  FROM trace_message;
+INSERT INTO trace_key (workspace_id, key, at, recipient_id)
+  SELECT 1, k, at, id FROM trace_recipient CROSS JOIN LATERAL unnest(ARRAY[recipient, '@ours.example', 'Q' || id]) k;
+ANALYZE trace_message; ANALYZE trace_recipient; ANALYZE trace_key
+"""
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield plan["Node Type"], str(plan.get("Relation Name", "")).partition("_")[0]
+    for below in plan.get("Plans", []):
+        yield from nodes(below)
+
+
+async def test_searches_walk_an_index_and_touch_a_page_of_rows(
+    clean: Settings, system: Connection, app_pool: Pool
+) -> None:
+    for statement in FILL.split(";"):
+        await system.execute(statement)  # type: ignore[arg-type]
+    values = {"since": None, "until": None, "limit": 26, "before": datetime.now(UTC), "number": 10**9}
+    for query, more in (
+        (search._BY_KEY, {"keys": ["p7@ours.example"], "state": ""}),
+        (search._BY_KEY, {"keys": ["@ours.example"], "state": ""}),
+        (search._BY_KEY, {"keys": ["Q77"], "state": ""}),
+        (search._NEWEST, {"state": ""}),
+        (search._NEWEST_OF, {"state": "bounced"}),
+    ):
+        async with in_workspace(app_pool, 1) as db:
+            rows = await (
+                await db.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + query, values | more)
+            ).fetchall()  # type: ignore[operator,arg-type]
+        (plan,) = rows[0]["QUERY PLAN"]
+        assert not [node for node in nodes(plan["Plan"]) if node == ("Seq Scan", "trace")], more
+        touched = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
+        assert touched < 600, (more, touched)

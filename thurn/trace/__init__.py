@@ -1,0 +1,1 @@
+"""Message trace: what became of each mail that went through `mx`, searchable."""
