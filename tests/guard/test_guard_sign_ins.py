@@ -1,13 +1,14 @@
 """Who is slowed, who is banned, and who is not: against a real database, no daemon."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from thurn.db.connect import Connection, Pool
 from thurn.db.fetch import one, rows
-from thurn.guard import bans, clients, limits, sign_ins
+from thurn.guard import attacks, bans, clients, jobs, limits, own, sign_ins
 from thurn.problems import Conflict, Invalid, NotFound
 
 RESI = "resi@brotzeit.example"
@@ -248,3 +249,71 @@ async def test_the_queries_before_a_password_are_bounded_by_a_key(system: Connec
     ):
         plans += await rows(system, f"EXPLAIN {query}")  # type: ignore[arg-type]
     assert "Seq Scan" not in str(plans)
+
+
+async def test_what_had_to_wait_brings_a_ban_nearer_and_keeps_nobody_else_waiting(system: Connection) -> None:
+    for n in range(limits.BAN_CLIENT - 1):
+        await sign_ins.record(system, login=RESI, protocol="imap", ip=BAD, succeeded=False, mark=str(n), checked=n == 0)
+    assert (await weigh(system, ip="192.0.2.200")).ok
+    await sign_ins.record(system, login=RESI, protocol="imap", ip=BAD, succeeded=False, mark="last", checked=False)
+    assert (await weigh(system)).banned
+
+
+async def test_this_server_and_its_proxies_are_never_banned(system: Connection, tmp_path: Path, clean: Any) -> None:
+    (tmp_path / "fib_trie").write_text(
+        "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 127.0.0.1\n        /32 host LOCAL\n     |-- 198.51.100.20\n"
+        "        /32 host LOCAL\n     |-- 198.51.100.255\n        /32 link BROADCAST\n"
+    )
+    (tmp_path / "if_inet6").write_text(
+        "20010db8000000000000000000000020 02 40 00 00 eth0\n00000000000000000000000000000001 01 80 10 80 lo\n"
+    )
+    addresses = own.own_addresses(tmp_path)
+    assert addresses == {"198.51.100.20", "2001:db8::20"}
+    proxied = clean.model_copy(update={"trusted_proxies": ["203.0.113.0/24", "nonsense"]})
+    await bans.allow(system, "192.0.2.7", note="office")
+    for _ in range(2):
+        await own.enlist(system, own.never_banned(proxied, addresses))
+    await fail(system, limits.BAN_CLIENT + 1)
+    assert await bans.listed(system) == []
+    await own.enlist(system, own.never_banned(clean, addresses))
+    assert [(row["network"], row["origin"]) for row in await bans.allowed(system)] == [
+        ("192.0.2.7/32", "by hand"),
+        ("198.51.100.20/32", "settings"),
+        ("2001:db8::20/128", "settings"),
+    ]
+    assert own.own_addresses(tmp_path / "nothing") == set()
+
+
+async def test_what_is_old_is_forgotten(system: Connection, resi: int) -> None:
+    await fail(system, limits.BAN_CLIENT - 1)
+    await sign_ins.record(system, login=RESI, protocol="imap", ip=HOME, succeeded=True)
+    await bans.ban_by_hand(system, "192.0.2.9", length=timedelta(hours=1))
+    await jobs.forget(system)
+    tables = ("guard_failure", "guard_ban", "guard_known", "mailbox_sign_in")
+    assert [(await one(system, f"SELECT count(*) AS n FROM {table}"))["n"] for table in tables] == [19, 1, 1, 2]  # type: ignore[arg-type]  # noqa: S608
+    for table, column in zip(tables, ("at", "until", "at", "at"), strict=True):
+        await system.execute(f"UPDATE {table} SET {column} = now() - interval '91 days'")  # type: ignore[arg-type]  # noqa: S608
+    await jobs.forget(system)
+    assert [(await one(system, f"SELECT count(*) AS n FROM {table}"))["n"] for table in tables] == [0] * 4  # type: ignore[arg-type]  # noqa: S608
+
+
+async def test_people_are_told_while_many_guess_one_mailbox_and_when_a_password_seems_stolen(
+    system: Connection, resi: int
+) -> None:
+    await attacks.look(system)
+    assert await rows(system, "SELECT 1 FROM alert") == []
+    for n in range(35):
+        await fail(system, ip=f"203.0.{n}.1")
+    for n in range(5):
+        await sign_ins.record(system, login=RESI, protocol="imap", ip=f"192.{n}.2.1", succeeded=True)
+    for _ in range(2):
+        await attacks.look(system)
+    told = await rows(system, "SELECT workspace_id, key, level FROM alert ORDER BY key")
+    assert told == [
+        {"workspace_id": 1, "key": f"guessing:{RESI}", "level": "warn"},
+        {"workspace_id": 1, "key": f"stolen:{RESI}", "level": "bad"},
+    ]
+    await system.execute("UPDATE guard_failure SET at = at - interval '31 minutes'")
+    await attacks.look(system)
+    open_ones = await rows(system, "SELECT key FROM alert WHERE cleared_at IS NULL")
+    assert open_ones == [{"key": f"stolen:{RESI}"}]

@@ -110,6 +110,8 @@ def test_files_with_a_password_are_closed_to_others() -> None:
             database="password=SECRET",
             controller_password="SECRET",
             released="SECRET",
+            guard_secret="SECRET",
+            nonce="SECRET",
         ),
         *redis.render(STATE, 1, "SECRET"),
         *rspamd.render(
@@ -123,7 +125,7 @@ def test_files_with_a_password_are_closed_to_others() -> None:
         ),
     ]
     holders = [file for file in rendered if "SECRET" in file.text]
-    assert len(holders) == 14
+    assert len(holders) == 15
     assert [file.path for file in holders if file.mode & 0o007] == []
 
 
@@ -151,8 +153,8 @@ def test_submission_is_the_only_place_to_sign_in() -> None:
     webmail = f"127.0.0.1:{PORTS['webmail_smtp']}"
     assert [section.split()[0] for section in signing] == ["127.0.0.1:2502", "127.0.0.1:2503", webmail]
     for section in signing:
-        assert "smtpd_sender_restrictions = reject_sender_login_mismatch" in section
-        assert "smtpd_client_restrictions = permit_sasl_authenticated, reject" in section
+        assert "restrictions = reject_authenticated_sender_login_mismatch, permit_sasl_authenticated, reject" in section
+        assert "smtpd_client_restrictions = $guard_door" in section
         tls = "smtpd_tls_security_level = encrypt" in section or "smtpd_tls_wrappermode = yes" in section
         assert tls or (section.startswith(webmail) and "smtpd_sasl_service = webmail" in section)
 
@@ -284,6 +286,8 @@ def test_dovecot_takes_the_address_as_a_path_only_without_slashes() -> None:
             database="d",
             controller_password="c",
             released="r",
+            guard_secret="g",
+            nonce="n",
         )
     )
     characters = re.search(r"(?m)^auth_username_chars = (.*)$", text["dovecot/etc/dovecot.conf"])

@@ -14,7 +14,12 @@ from thurn.secrets import Secrets
 from thurn.settings import Settings
 
 # Modules with `routes`: what a daemon may ask of a feature. In a route, `request.app.state` has `settings` and `pool`.
-FEATURES: tuple[str, ...] = ("thurn.mailhost.daemon", "thurn.spam.daemon", "thurn.webmail.daemon")
+FEATURES: tuple[str, ...] = (
+    "thurn.guard.dovecot_daemon",
+    "thurn.mailhost.daemon",
+    "thurn.spam.daemon",
+    "thurn.webmail.daemon",
+)
 
 
 def secret(settings: Settings) -> str:

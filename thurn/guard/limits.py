@@ -11,6 +11,8 @@ LONGEST_TARPIT = 15  # seconds a mail program is kept waiting; a longer wait is 
 BANS = (timedelta(minutes=10), timedelta(hours=1), timedelta(days=1))
 FORGIVEN = timedelta(days=7)  # after a ban: the next one is as short as the first
 KNOWN = timedelta(days=60)  # a network from where somebody signed in stays known
+SHOWN = timedelta(days=1)  # failures are listed for a day
+SIGN_INS_KEPT = timedelta(days=90)  # what a mailbox's owner sees
 UNKNOWN_RECIPIENTS = 25  # of one client within REMEMBERED, each refused: it collects addresses
 
 

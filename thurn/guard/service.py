@@ -13,7 +13,7 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
 
-from thurn.guard import policy
+from thurn.guard import own, policy
 from thurn.guard.daemons import create_app
 from thurn.heartbeat import beat
 from thurn.log import configure_logging
@@ -37,9 +37,11 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, server.stop)
     asked = await policy.serve(settings)
     beating = asyncio.create_task(beat(settings, "guard"))
+    listing = asyncio.create_task(own.keep_listed(settings))
     structlog.get_logger().info("serving", http=settings.port["guard"], policy=settings.port["guard_policy"])
     try:
         await server.serve()
     finally:
         beating.cancel()
+        listing.cancel()
         asked.close()

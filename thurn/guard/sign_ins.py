@@ -59,17 +59,18 @@ async def weigh(db: Connection, *, login: str, ip: str) -> Verdict:
 
 async def record(
     db: Connection, *, login: str, protocol: str, ip: str, succeeded: bool, client: str = "",
-    app_password_id: int | None = None, mark: str = "",
+    app_password_id: int | None = None, mark: str = "", checked: bool = True,
 ) -> None:  # fmt: skip
     """Count what came of a try. `protocol`: imap pop3 sieve smtp portal webmail, or `web` for accounts.
 
-    `mark` tells wrong passwords apart (see `mark_of`); without one each failure counts.
+    `mark` tells wrong passwords apart (see `mark_of`); without one each failure counts. One that was not `checked`, for
+    it had to wait, brings its client nearer to a ban and keeps nobody else waiting.
     """
     login = stored(login)
     if succeeded:
         await _succeeded(db, login, ip)
     else:
-        await _failed(db, login, ip, protocol, mark)
+        await _failed(db, login, ip, protocol, mark, checked)
     if protocol != "web":
         await db.execute(
             "SELECT note_sign_in(%s, %s, %s, %s, %s, %s)",
@@ -109,12 +110,13 @@ async def _wait(db: Connection, login: str, client: str, ip: str) -> int:
     row = await one(
         db,
         """SELECT
-             (SELECT count(*) FROM guard_failure WHERE login = %(login)s AND at > now() - %(window)s) AS by_login,
+             (SELECT count(*) FROM guard_failure WHERE login = %(login)s AND checked AND at > now() - %(window)s)
+               AS by_login,
              (SELECT count(*) FROM guard_failure WHERE client = %(client)s AND at > now() - %(window)s) AS by_client,
-             (SELECT extract(epoch FROM now() - max(at))::float FROM guard_failure WHERE login = %(login)s)
-               AS login_ago,
-             (SELECT extract(epoch FROM now() - max(at))::float FROM guard_failure WHERE client = %(client)s)
-               AS client_ago,
+             (SELECT extract(epoch FROM now() - max(at))::float FROM guard_failure
+              WHERE login = %(login)s AND checked) AS login_ago,
+             (SELECT extract(epoch FROM now() - max(at))::float FROM guard_failure
+              WHERE client = %(client)s AND checked) AS client_ago,
              EXISTS (SELECT 1 FROM guard_known WHERE login = %(login)s AND network = %(around)s
                        AND at > now() - %(known)s) AS known,
              EXISTS (SELECT 1 FROM guard_allow WHERE network >>= %(client)s) AS exempt""",
@@ -142,13 +144,14 @@ async def _succeeded(db: Connection, login: str, ip: str) -> None:
         )
 
 
-async def _failed(db: Connection, login: str, ip: str, door: str, mark: str) -> None:
+async def _failed(db: Connection, login: str, ip: str, door: str, mark: str, checked: bool) -> None:
     client = client_of(ip)
     await db.execute(
-        """INSERT INTO guard_failure (client, login, mark, door) VALUES (%s, %s, %s, %s)
-           ON CONFLICT (client, login, mark)
-             DO UPDATE SET at = now(), times = guard_failure.times + 1, door = excluded.door""",
-        [client, login, printable(mark, 64) or secrets.token_hex(8), door],
+        """INSERT INTO guard_failure AS f (client, login, mark, door, checked) VALUES (%s, %s, %s, %s, %s)
+           ON CONFLICT (client, login, mark) DO UPDATE SET
+             at = CASE WHEN excluded.checked OR NOT f.checked THEN now() ELSE f.at END,
+             times = f.times + 1, door = excluded.door, checked = f.checked OR excluded.checked""",
+        [client, login, printable(mark, 64) or secrets.token_hex(8), door, checked],
     )
     counted = await maybe(
         db,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from thurn.stack import dovecot_spam
+from thurn.stack import dovecot_guard, dovecot_spam
 from thurn.stack.files import Directory, File
 from thurn.stack.tls import DOVECOT_NAMES, PAIR
 
@@ -26,7 +26,8 @@ iterate_query = SELECT address AS username FROM mta.dovecot_user
 # An app password is found by its hash: Dovecot makes it, so that PostgreSQL never meets the password itself. Those of
 # webmail and of imports open only the inner doors, which nobody reaches from outside.
 _APP_PASSWORDS = """driver = pgsql
-password_query = SELECT address AS "user", NULL AS password, 'Y' AS nopassword FROM mta.dovecot_app_password \\
+password_query = SELECT address AS "user", NULL AS password, 'Y' AS nopassword, id AS app_password \\
+  FROM mta.dovecot_app_password \\
   WHERE address = lower('%u') AND secret = '%{sha256:password}' \\
     AND (scope = 'programs' OR '%s' = 'webmail' OR '%a' IN ({inner}))
 """
@@ -54,12 +55,15 @@ def render(
     database: str,
     controller_password: str,
     released: str,
+    guard_secret: str,
+    nonce: str,
 ) -> list[File]:
     """All files. `database` is a libpq connection string for the role `thurn_dovecot`."""
     return [
         File("dovecot/etc/dovecot.conf", _main(state, ports, hostname, listen or "*")),
         File("dovecot/etc/sql.conf", _sql(database, state / "mail"), 0o640, "root:dovecot"),
         File("dovecot/etc/app-passwords.conf", _app_passwords(database, ports), 0o640, "root:dovecot"),
+        *dovecot_guard.render(ports, secret=guard_secret, nonce=nonce),
         *dovecot_spam.render(state, ports, controller_password=controller_password, released=released),
     ]
 
@@ -103,6 +107,7 @@ auth_mechanisms = plain login
 auth_username_chars = {_ADDRESS_CHARACTERS}
 # No cache: what is revoked or disabled is so at once, and an app password is found by its own hash each time.
 auth_cache_size = 0
+{dovecot_guard.include(state)}
 passdb {{
   driver = sql
   args = {state}/dovecot/etc/app-passwords.conf

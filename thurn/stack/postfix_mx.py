@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from thurn.stack import postfix
+from thurn.stack import postfix, postfix_guard
 from thurn.stack.dovecot import CIPHERS
 from thurn.stack.files import File
 from thurn.stack.postfix import Service
@@ -75,12 +75,13 @@ def _main(
         "transport_maps": table("transports"),
         "smtpd_sender_login_maps": table("sender_logins"),
         "proxy_read_maps": " ".join(table(name) for name in _QUERIES),
+        **postfix_guard.parameters(ports),
         "smtpd_banner": "$myhostname ESMTP",
         "smtpd_helo_required": "yes",
         "smtpd_forbid_bare_newline": "yes",  # SMTP smuggling
         "smtpd_data_restrictions": "reject_unauth_pipelining",
         "smtpd_relay_restrictions": "permit_sasl_authenticated, reject_unauth_destination",
-        "smtpd_recipient_restrictions": "reject_non_fqdn_sender, reject_non_fqdn_recipient",
+        "smtpd_recipient_restrictions": "reject_non_fqdn_sender, reject_non_fqdn_recipient, $guard_recipient",
         "smtpd_client_auth_rate_limit": "60",
         "smtpd_tls_security_level": "may",
         "smtpd_tls_chain_files": f"{state}/{PAIR}",
@@ -121,9 +122,8 @@ def _services(listen: str, ports: Mapping[str, int]) -> list[Service]:
     inner = [] if everywhere or door == listen else [Service(f"{door}:{ports['smtp']}", "inet", "smtpd", private="n")]
     signed_in = {
         "smtpd_sasl_auth_enable": "yes",
-        "smtpd_client_restrictions": "permit_sasl_authenticated, reject",
-        "smtpd_sender_restrictions": "reject_sender_login_mismatch",
-        "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
+        **postfix_guard.OPTIONS,
+        "smtpd_relay_restrictions": "reject_authenticated_sender_login_mismatch, permit_sasl_authenticated, reject",
         "milter_macro_daemon_name": "ORIGINATING",
     }
     starttls = {"syslog_name": "postfix/submission", "smtpd_tls_security_level": "encrypt"}

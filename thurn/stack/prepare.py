@@ -121,6 +121,8 @@ def render(settings: Settings) -> list[File | Link]:
             database=conninfo(settings, "dovecot"),
             controller_password=secrets.ensure("rspamd"),
             released=secrets.derive("released").hex(),
+            guard_secret=secrets.ensure("guard"),
+            nonce=secrets.derive("sign-in-marks").hex(),
         ),
         *postfix_mx.render(
             state,

@@ -13,6 +13,7 @@ CREATE UNLOGGED TABLE guard_failure (
   first_at timestamptz NOT NULL DEFAULT now(),
   at       timestamptz NOT NULL DEFAULT now(),
   times    int NOT NULL DEFAULT 1,
+  checked  boolean NOT NULL DEFAULT true,   -- false: it had to wait, so nobody knows whether the password was right
   PRIMARY KEY (client, login, mark)
 );
 CREATE INDEX guard_failure_login ON guard_failure (login, at);
@@ -83,3 +84,9 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION note_sign_in FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION note_sign_in TO thurn_app, thurn_system;
+
+-- Dovecot tells the guard which of them somebody came with.
+CREATE OR REPLACE VIEW mta.dovecot_app_password AS
+  SELECT m.address, encode(a.secret_hash, 'hex') AS secret, a.scope, a.id
+  FROM app_password a JOIN mailbox m ON m.id = a.mailbox_id
+  WHERE m.enabled AND coalesce(a.expires_at > now(), true);
