@@ -1,20 +1,42 @@
 """Spam, with the real daemons: judged by Rspamd as the recipients wish, sorted by Dovecot, held, learnt."""
 
 import http.client
+import re
+import shutil
 import smtplib
 import subprocess
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from stackworld import APOSTROPHE, DOMAIN, RESI, STRANGER, UNDERSCORE, XAVER, fetch, imap, message, smtp, wait_for
+from stackworld import (
+    APOSTROPHE,
+    DOMAIN,
+    RESI,
+    STRANGER,
+    UNDERSCORE,
+    XAVER,
+    Outside,
+    fetch,
+    imap,
+    message,
+    smtp,
+    wait_for,
+)
 
-from thurn.db.connect import conninfo
+from thurn.db.connect import connect, conninfo
+from thurn.problems import Conflict, NotFound
 from thurn.secrets import Secrets
 from thurn.settings import Settings
+from thurn.spam import delivery
+from thurn.spam.digest import send_due
 
+PROPER = "Please read this before Monday: the oven needs new stones, and the man from Kastl can come in January only."
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
 
@@ -216,6 +238,93 @@ def test_headers_of_any_kind_are_judged_and_kept(stack: Settings) -> None:
     [held] = query(stack, "SELECT subject, header_from FROM held_mail")
     assert "\0" not in held["subject"]
     assert held["header_from"] == "", "two senders are none that could be believed"
+
+
+async def test_letting_through_puts_the_original_into_the_inbox_once_and_sends_it_on_to_nobody(
+    stack: Settings, outside: Outside
+) -> None:
+    script = 'require "fileinto"; redirect "far@away.example"; fileinto "Archive";'
+    claimed = "X-Spam: Yes\r\nX-Thurn-Released: 1\r\n"
+    fetch(stack, XAVER, hand_in(stack, [XAVER]))  # makes the home
+    with own_filter(stack, XAVER, script):
+        with pytest.raises(smtplib.SMTPDataError):
+            hand_in(stack, [XAVER, RESI], 30, body=PROPER, headers=claimed)
+        before = learnt(stack)["learns_ham"]
+        [row] = query(
+            stack,
+            """SELECT h.id, h.message, h.mailbox_id FROM held_mail h JOIN mailbox m ON m.id = h.mailbox_id
+               WHERE m.address = %s""",
+            XAVER,
+        )
+        async with await connect(stack, "system") as db:
+            with pytest.raises(NotFound):
+                await delivery.release(db, stack, row["id"], row["mailbox_id"] + 1)
+            await delivery.release(db, stack, row["id"], row["mailbox_id"])
+            await db.commit()
+            with pytest.raises(NotFound):
+                await delivery.release(db, stack, row["id"], row["mailbox_id"])
+        mark = re.search(rb"Subject: for (\w+)", row["message"])
+        assert mark is not None
+        arrived = fetch(stack, XAVER, mark[1].decode())
+    assert row["message"].rstrip().endswith(arrived.rstrip()[-100:])
+    assert Secrets(stack.state).derive("released").hex().encode() not in arrived
+    assert outside.received == []
+    assert learnt(stack)["learns_ham"] == before + 1
+    assert [each["address"] for each in query(
+        stack, "SELECT m.address FROM held_mail h JOIN mailbox m ON m.id = h.mailbox_id")] == [RESI]  # fmt: skip
+
+
+async def test_a_full_mailbox_keeps_the_mail_held_and_says_so(stack: Settings) -> None:
+    with pytest.raises(smtplib.SMTPDataError):
+        hand_in(stack, [UNDERSCORE], 30, body="x" * 5000)
+    query(stack, "UPDATE mailbox SET quota_bytes = 1000 WHERE address = %s", UNDERSCORE)
+    try:
+        [row] = query(stack, "SELECT id FROM held_mail")
+        async with await connect(stack, "system") as db:
+            with pytest.raises(Conflict, match="is full"):
+                await delivery.release(db, stack, row["id"])
+            await db.rollback()
+        assert query(stack, "SELECT 1 FROM held_mail")
+    finally:
+        query(stack, "UPDATE mailbox SET quota_bytes = 5368709120 WHERE address = %s", UNDERSCORE)
+
+
+async def test_the_daily_list_tells_of_what_is_new_once_and_can_be_turned_off(stack: Settings) -> None:
+    query(stack, "UPDATE mailbox SET digested_at = NULL")
+    wish(stack, RESI, digest=False)
+    with pytest.raises(smtplib.SMTPDataError):
+        hand_in(stack, [XAVER, RESI], 30)
+    [row] = query(stack, "SELECT subject FROM held_mail LIMIT 1")
+    noon = datetime.now().astimezone().replace(hour=12)
+    early = noon.replace(hour=5)
+    async with await connect(stack, "system", autocommit=True) as db:
+        assert await send_due(db, stack, early) == 0, "the hour has not come"
+        assert await send_due(db, stack, noon) == 1, "Xaver's; Resi has turned it off"
+        assert await send_due(db, stack, noon) == 0
+        query(stack, "UPDATE held_mail SET at = %s", noon - timedelta(hours=2))
+        assert await send_due(db, stack, noon + timedelta(days=1)) == 0, "nothing is new"
+    listed = fetch(stack, XAVER, "1 mail is held for you").decode()
+    assert row["subject"].split()[-1] in listed
+    assert "/mailbox/held" in listed
+    assert "X-Spam-Score" not in listed
+
+
+@contextmanager
+def own_filter(settings: Settings, address: str, script: str) -> Iterator[None]:
+    """A filter of the mailbox's owner, put where Dovecot keeps the active one."""
+    [row] = query(
+        settings, "SELECT split_part(address, '@', 2) || '/' || split_part(address, '@', 1) || '.' || id AS home "
+        "FROM mailbox WHERE address = %s", address,
+    )  # fmt: skip
+    home = settings.state / "mail" / row["home"]
+    active = home / "active.sieve"
+    active.write_text(script)
+    shutil.chown(active, "thurn-mail", "thurn-mail")
+    try:
+        yield
+    finally:
+        active.unlink()
+        active.with_suffix(".svbin").unlink(missing_ok=True)
 
 
 def moved(settings: Settings, address: str, mark: str, source: str, target: str) -> None:

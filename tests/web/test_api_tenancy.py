@@ -44,6 +44,13 @@ INSERT INTO mailbox (workspace_id, domain_id, address, password_hash)
 INSERT INTO alias (workspace_id, domain_id, address, target)
   SELECT workspace_id, id, 'alias-{SECRET}@' || name, 'x' FROM domain WHERE workspace_id = %(w)s
   RETURNING address AS alias;
+INSERT INTO spam_sender (workspace_id, domain_id, mailbox_id, verdict, sender)
+  SELECT workspace_id, domain_id, id, 'block', '{SECRET}.example' FROM mailbox WHERE workspace_id = %(w)s
+  RETURNING sender;
+INSERT INTO held_mail (workspace_id, mailbox_id, queue_id, mail_from, header_from, subject, score, required, symbols,
+    size, message)
+  SELECT workspace_id, id, 'Q', '{SECRET}@x.example', '', '{SECRET}', 20, 15, '[]', 1, '{SECRET}'::bytea
+  FROM mailbox WHERE workspace_id = %(w)s RETURNING id AS held_id;
 INSERT INTO campaign (workspace_id, name, from_address)
   VALUES (%(w)s, '{SECRET}', 'a@{SECRET}.example') RETURNING id AS campaign_id;
 INSERT INTO delivery (campaign_id, workspace_id, contact_id, recipient, provider)
@@ -58,8 +65,8 @@ INSERT INTO list_member (list_id, contact_id, workspace_id)
 INSERT INTO contact_import_reject (import_id, row_number, workspace_id, reason, raw)
   SELECT id, 1, workspace_id, '{SECRET}', 'x' FROM contact_import WHERE workspace_id = %(w)s RETURNING 1
 """.replace("{SECRET}", SECRET)
-TABLES = ("contact", "list", "contact_import", "template", "domain", "mailbox", "alias", "campaign", "list_member",
-          "contact_import_reject", "delivery", "trace_message",
+TABLES = ("contact", "list", "contact_import", "template", "domain", "mailbox", "alias", "spam_sender", "held_mail",
+          "campaign", "list_member", "contact_import_reject", "delivery", "trace_message",
           "trace_recipient", "api_key", "account", "membership")  # fmt: skip
 
 
@@ -114,6 +121,8 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "template_id": theirs.values["template_id"], "list_ids": [theirs.values["list_id"]],
         "password": "Long enough 123",
         "address": f"fresh@{SECRET}.example", "quota_bytes": 10**9, "enabled": True,
+        "junk_at": 5, "refuse_at": 9, "greylist": True, "digest": True, "digest_hour": 7,
+        "sender": f"new.{SECRET}.example", "verdict": "allow",
     }  # fmt: skip
     return {"json": {name: samples[name] for name in schema["properties"]}}
 
@@ -139,15 +148,26 @@ async def test_a_key_sees_and_changes_nothing_of_another_workspace(
 async def test_every_operation_needs_a_key_and_is_described(browser: httpx.AsyncClient, clean: Settings) -> None:
     app = create_app(clean)
     names = []
-    values = dict.fromkeys(
-        ("contact_id", "list_id", "import_id", "template_id", "campaign_id", "key_id", "trace_id", "delivery_id"), 1
+    values: dict[str, Any] = dict.fromkeys(
+        (
+            "contact_id",
+            "list_id",
+            "import_id",
+            "template_id",
+            "campaign_id",
+            "key_id",
+            "trace_id",
+            "delivery_id",
+            "held_id",
+        ),
+        1,
     )
     for method, path, operation in operations(app):
         names.append(operation["operationId"])
         assert operation["security"] == [{"API key": []}], path
         assert operation["description"], path
-        answer = await browser.request(method, filled(path, {**values, "name": "x.example", "address": "a@x.example",
-                                                             "alias": "b@x.example"}))  # fmt: skip
+        named = {"name": "x.example", "address": "a@x.example", "alias": "b@x.example", "sender": "c@x.example"}
+        answer = await browser.request(method, filled(path, values | named))
         assert answer.status_code in (401, 422), (method, path)
         assert "401" in operation["responses"], path
     assert len(names) == len(set(names))

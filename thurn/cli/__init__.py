@@ -19,6 +19,8 @@ COMMANDS = {
     "api-key": "accounts",
     "domain": "mailhost",
     "mailbox": "mailhost",
+    "quarantine": "spam",
+    "spam": "spam",
     "import": "audience",
     "campaign": "campaigns",
     "webmail": "webmail",

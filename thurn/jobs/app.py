@@ -16,6 +16,7 @@ TASK_MODULES = [
     "thurn.mailhost.jobs",
     "thurn.trace.jobs",
     "thurn.webmail.jobs",
+    "thurn.spam.jobs",
 ]
 
 # A blueprint, so that tasks can be declared before anybody knows which installation they serve.

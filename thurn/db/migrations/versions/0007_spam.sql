@@ -10,7 +10,7 @@ CREATE TABLE spam_setting (
   refuse_at    smallint CHECK (refuse_at BETWEEN 1 AND 1000),
   greylist     boolean,
   digest       boolean,
-  digest_hour  smallint CHECK (digest_hour BETWEEN 0 AND 23),    -- in the workspace's time zone
+  digest_hour  smallint CHECK (digest_hour BETWEEN 0 AND 23),    -- in the server's time zone
   UNIQUE NULLS NOT DISTINCT (domain_id, mailbox_id)
 );
 SELECT wall_off('spam_setting');
