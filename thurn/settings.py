@@ -32,6 +32,7 @@ SERVICES: dict[str, int | None] = {
     "web": None,  # our own pages and API, behind Caddy
     "guard": None,  # HTTP: what Dovecot, Rspamd, Roundcube and Caddy ask us
     "guard_policy": None,  # what Postfix asks us (its policy delegation protocol)
+    "guard_maps": None,  # what Postfix looks up with us (socketmap)
     "quota_status": None,  # what Postfix asks Dovecot: is this mailbox full
     "forward": None,  # Postfix `mx`: what people's filters send on
     "webmail_imap": None,  # the doors that only webmail uses

@@ -10,13 +10,11 @@ import pytest
 from aiosmtpd.controller import Controller
 from argon2 import PasswordHasher
 from dnslib.server import DNSLogger, DNSServer
-from stackworld import DOMAIN, MAILBOXES, PASSWORD, LmtpController, NoSuchName, Outside
+from stackworld import DOMAIN, MAILBOXES, PASSWORD, ROLES, LmtpController, NoSuchName, Outside
 
 from thurn.db.connect import conninfo
 from thurn.settings import Settings
 from thurn.stack.control import down, start_stack
-
-ROLES = ["db", "redis", "guard", "spam", "imap", "mx", "out", "webmail", "edge"]
 
 
 @pytest.fixture(scope="session")

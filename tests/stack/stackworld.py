@@ -21,6 +21,7 @@ from dnslib.server import BaseResolver
 from thurn.settings import Settings
 
 DOMAIN = "brotzeit.example"
+ROLES = ["db", "redis", "guard", "spam", "imap", "mx", "out", "webmail", "edge"]
 PASSWORD = "geheim gehalten"
 MAILBOXES = ("resi@brotzeit.example", "xaver@brotzeit.example", "a_b@brotzeit.example", "o'hara@brotzeit.example")
 RESI, XAVER, UNDERSCORE, APOSTROPHE = MAILBOXES

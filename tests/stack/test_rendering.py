@@ -89,10 +89,10 @@ def test_mx_without_simulation_asks_dns_and_delivers_itself() -> None:
 def test_every_query_of_postfix_compares_whole_values() -> None:
     files = mx()
     maps = {path: text for path, text in files.items() if path.endswith(".cf") and "query" in text}
-    assert len(maps) == 6
+    assert len(maps) == 9
     for text in maps.values():
         query = next(line for line in text.splitlines() if line.startswith("query"))
-        assert re.search(r"= lower\('%s'\)$", query), query
+        assert re.search(r"(= lower\('%s'\)|FROM mta\.\w+\(lower\('%s'\)\))$", query), query
         assert "LIKE" not in query.upper()
         assert " mta." in query
 
@@ -125,7 +125,7 @@ def test_files_with_a_password_are_closed_to_others() -> None:
         ),
     ]
     holders = [file for file in rendered if "SECRET" in file.text]
-    assert len(holders) == 15
+    assert len(holders) == 19
     assert [file.path for file in holders if file.mode & 0o007] == []
 
 
@@ -153,7 +153,10 @@ def test_submission_is_the_only_place_to_sign_in() -> None:
     webmail = f"127.0.0.1:{PORTS['webmail_smtp']}"
     assert [section.split()[0] for section in signing] == ["127.0.0.1:2502", "127.0.0.1:2503", webmail]
     for section in signing:
-        assert "restrictions = reject_authenticated_sender_login_mismatch, permit_sasl_authenticated, reject" in section
+        assert (
+            "receives_only.cf, reject_authenticated_sender_login_mismatch, permit_sasl_authenticated, reject}"
+            in section
+        )
         assert "smtpd_client_restrictions = $guard_door" in section
         tls = "smtpd_tls_security_level = encrypt" in section or "smtpd_tls_wrappermode = yes" in section
         assert tls or (section.startswith(webmail) and "smtpd_sasl_service = webmail" in section)

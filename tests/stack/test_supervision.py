@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROLES
-from stackworld import RESI, STRANGER, fetch, send, wait_for
+from stackworld import RESI, ROLES, STRANGER, fetch, send, wait_for
 
 from thurn.settings import Settings, load_settings
 from thurn.stack.control import StackError, down, start_stack, status, up

@@ -1,7 +1,7 @@
 """The role `guard`: answers the daemons when they ask. May this one sign in, may this mail be taken.
 
-Two doors on loopback: HTTP for Dovecot, Rspamd, Roundcube and Caddy, who show the installation's secret (`daemons.py`),
-and Postfix's policy delegation protocol (`policy.py`).
+Three doors on loopback: HTTP for Dovecot, Rspamd, Roundcube and Caddy, who show the installation's secret
+(`daemons.py`); and Postfix's policy delegation protocol (`policy.py`) and socketmap protocol (`socketmap.py`).
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
 
-from thurn.guard import own, policy
+from thurn.guard import own, policy, socketmap
 from thurn.guard.daemons import create_app
 from thurn.heartbeat import beat
 from thurn.log import configure_logging
@@ -35,7 +35,7 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
-    asked = await policy.serve(settings)
+    asked = [await policy.serve(settings), await socketmap.serve(settings)]
     beating = asyncio.create_task(beat(settings, "guard"))
     listing = asyncio.create_task(own.keep_listed(settings))
     structlog.get_logger().info("serving", http=settings.port["guard"], policy=settings.port["guard_policy"])
@@ -44,4 +44,5 @@ async def _serve(settings: Settings) -> None:
     finally:
         beating.cancel()
         listing.cancel()
-        asked.close()
+        for server_of_postfix in asked:
+            server_of_postfix.close()

@@ -97,26 +97,15 @@ async def mailboxes_of(db: Connection, recipients: Iterable[str]) -> dict[int, i
         seen.add(address)
         local, _, domain = address.rpartition("@")
         base = f"{local.partition('+')[0]}@{domain}"
-        targets = await maybe(
-            db,
-            """SELECT targets FROM mta.alias WHERE address = ANY(%(all)s)
-               ORDER BY array_position(%(all)s::text[], address) LIMIT 1""",
-            {"all": [address, base]},
-        )
-        if targets and targets["targets"] not in (address, base):
-            waiting += [(each.strip().lower(), depth + 1) for each in targets["targets"].split(",")]
-            continue
-        box = await maybe(db, "SELECT id, workspace_id FROM mailbox WHERE address = ANY(%s)", [[address, base]])
-        if box is not None:
-            found[box["id"]] = box["workspace_id"]
-            continue
-        rest = await maybe(db, "SELECT targets FROM mta.alias WHERE address = %s", [f"@{domain}"])
-        if rest is not None:
-            # `@other.example` maps a whole domain: the local part stays.
-            waiting += [
-                (f"{local}{each.strip()}" if each.strip().startswith("@") else each.strip().lower(), depth + 1)
-                for each in rest["targets"].split(",")
-            ]
+        for form in dict.fromkeys((address, base)):  # as Postfix asks; a catch-all and alias domains are in the answer
+            targets = await maybe(db, "SELECT targets FROM mta.aliases(%s)", [form])
+            if targets is not None:
+                waiting += [(each.strip().lower(), depth + 1) for each in targets["targets"].split(",")]
+                break
+        else:
+            box = await maybe(db, "SELECT id, workspace_id FROM mailbox WHERE address = ANY(%s)", [[address, base]])
+            if box is not None:
+                found[box["id"]] = box["workspace_id"]
     return found
 
 

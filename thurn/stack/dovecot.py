@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from thurn.stack import dovecot_guard, dovecot_spam
+from thurn.stack import dovecot_boxes, dovecot_guard, dovecot_spam
 from thurn.stack.files import Directory, File
 from thurn.stack.tls import DOVECOT_NAMES, PAIR
 
@@ -18,7 +18,8 @@ _FOLDERS = (("Drafts", "Drafts"), ("Sent", "Sent"), ("Junk", "Junk"), ("Trash", 
 _QUERIES = """driver = pgsql
 password_query = SELECT address AS "user", password FROM mta.dovecot_user WHERE address = lower('%u')
 user_query = SELECT '{mail}/' || home AS home, '*:bytes=' || quota_bytes AS quota_rule, \\
-    level AS sieve_env_junk_level, mark AS sieve_env_junk_mark \\
+    level AS sieve_env_junk_level, mark AS sieve_env_junk_mark, \\
+    {onward} \\
   FROM mta.dovecot_user JOIN mta.dovecot_junk USING (address) WHERE address = lower('%u')
 iterate_query = SELECT address AS username FROM mta.dovecot_user
 """
@@ -64,6 +65,7 @@ def render(
         File("dovecot/etc/sql.conf", _sql(database, state / "mail"), 0o640, "root:dovecot"),
         File("dovecot/etc/app-passwords.conf", _app_passwords(database, ports), 0o640, "root:dovecot"),
         *dovecot_guard.render(ports, secret=guard_secret, nonce=nonce),
+        *dovecot_boxes.render(state, database),
         *dovecot_spam.render(state, ports, controller_password=controller_password, released=released),
     ]
 
@@ -71,7 +73,9 @@ def render(
 def _sql(database: str, mail: Path) -> str:
     # In the query `%` would begin one of Dovecot's variables, `'` end the text.
     folder = str(mail).replace("%", "%%").replace("'", "''")
-    return f"connect = {database}\n" + _QUERIES.replace("{mail}", folder)
+    return f"connect = {database}\n" + _QUERIES.replace("{mail}", folder).replace(
+        "{onward}", dovecot_boxes.user_fields()
+    )
 
 
 def _app_passwords(database: str, ports: Mapping[str, int]) -> str:
@@ -124,21 +128,20 @@ userdb {{
 
 first_valid_uid = 1
 mail_location = maildir:~/Maildir
-mail_plugins = quota
+mail_plugins = quota quota_clone
 mailbox_list_index = yes
 recipient_delimiter = +
 postmaster_address = postmaster@{hostname}
 hostname = {hostname}
-# What a filter sends (forwarding, vacation) goes through mx as anybody's mail does, not through the machine's Postfix.
-submission_host = 127.0.0.1:{ports["smtp"]}
+# What a filter sends (forwarding, vacation) leaves by the door of mx that rewrites its envelope sender.
+submission_host = 127.0.0.1:{ports["forward"]}
+quota_full_tempfail = yes
 namespace inbox {{
   inbox = yes
 {folders}
 }}
 plugin {{
-  quota = count:Mailbox
-  quota_vsizes = yes
-  sieve = file:~/sieve;active=~/active.sieve
+{dovecot_boxes.plugin(state)}  sieve = file:~/sieve;active=~/active.sieve
   sieve_before = {state}/dovecot/sieve/junk.sieve
 {dovecot_spam.plugin(state)}}}
 protocol imap {{
@@ -193,7 +196,7 @@ service lmtp {{
     group = thurn
   }}
 }}
-service auth {{
+{dovecot_boxes.services(state, ports)}service auth {{
   # Argon2 takes 64 MB for each check.
   vsz_limit = 1 G
   unix_listener {state}/mx/queue/private/auth {{

@@ -1,9 +1,10 @@
 """Postfix `mx`: takes mail for local mailboxes and from signed-in people. Nobody is trusted for their address."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from thurn.stack import postfix, postfix_guard
+from thurn.stack import postfix, postfix_forward, postfix_guard
 from thurn.stack.dovecot import CIPHERS
 from thurn.stack.files import File
 from thurn.stack.postfix import Service
@@ -13,15 +14,23 @@ from thurn.stack.tls import PAIR, SNI
 # gives no row; a row with NULL would be a warning in the log at every lookup.
 _QUERIES = {
     "mailbox_domains": "SELECT name FROM mta.mailbox_domain WHERE name = lower('%s')",
+    "alias_domains": "SELECT name FROM mta.alias_domain WHERE name = lower('%s')",
     "mailboxes": "SELECT address FROM mta.mailbox WHERE address = lower('%s')",
-    "aliases": "SELECT targets FROM mta.alias WHERE address = lower('%s')",
+    "aliases": "SELECT targets FROM mta.aliases(lower('%s'))",
     "bounce_domains": "SELECT name FROM mta.bounce_domain WHERE name = lower('%s')",
     "transports": "SELECT '{feedback}' FROM mta.bounce_domain WHERE name = lower('%s')",
-    "sender_logins": "SELECT login FROM mta.sender_login WHERE address = lower('%s')",
+    "sender_logins": "SELECT logins FROM mta.logins(lower('%s'))",
+    "receives_only": "SELECT reply FROM mta.receives_only WHERE address = lower('%s')",
+    "bcc_sent": "SELECT copy_to FROM mta.bcc_sent WHERE address = lower('%s')",
 }
 
-# Who may be written to at a bounce host: VERP tokens, complaints, reports, and whom RFC 2142 wants reachable.
-_BOUNCE_RECIPIENTS = r"/^(b\.[^@]+|fbl|abuse|postmaster|dmarc|tlsrpt)@/ ok" + "\n"
+# Who may be written to at a bounce host: VERP tokens, complaints, reports, and whom RFC 2142 wants reachable. At this
+# server's own name: return addresses of mail that was sent on.
+_RELAY_RECIPIENTS = r"""/^SRS[01][=+-][^@]+@{host}$/ ok
+if !/@{host}$/
+/^(b\.[^@]+|fbl|abuse|postmaster|dmarc|tlsrpt)@/ ok
+endif
+"""
 
 
 def render(
@@ -38,9 +47,12 @@ def render(
     feedback = f"feedback:inet:127.0.0.1:{ports['feedback']}"
     maps = [_map(name, query.format(feedback=feedback), database) for name, query in _QUERIES.items()]
     return [
-        *postfix.files("mx", _main(state, ports, hostname, listen, retry_first, simulate), _services(listen, ports)),
+        *postfix.files(
+            "mx", _main(state, ports, hostname, listen, retry_first, simulate), _services(state, listen, ports)
+        ),
         *maps,
-        File("mx/etc/bounce_recipients", _BOUNCE_RECIPIENTS),
+        File("mx/etc/relay_recipients", _RELAY_RECIPIENTS.format(host=re.escape(hostname))),
+        *postfix_forward.files(ports, hostname),
     ]
 
 
@@ -67,12 +79,13 @@ def _main(
         "message_size_limit": "52428800",
         "mailbox_size_limit": "0",
         "virtual_mailbox_domains": table("mailbox_domains"),
+        "virtual_alias_domains": table("alias_domains"),
         "virtual_mailbox_maps": table("mailboxes"),
         "virtual_alias_maps": table("aliases"),
         "virtual_transport": "lmtp:unix:private/dovecot-lmtp",
-        "relay_domains": table("bounce_domains"),
-        "relay_recipient_maps": f"regexp:{state}/mx/etc/bounce_recipients",
-        "transport_maps": table("transports"),
+        "relay_domains": f"{table('bounce_domains')}, $myhostname",
+        "relay_recipient_maps": f"regexp:{state}/mx/etc/relay_recipients",
+        "transport_maps": f"texthash:{state}/mx/etc/forward_transports, {table('transports')}",
         "smtpd_sender_login_maps": table("sender_logins"),
         "proxy_read_maps": " ".join(table(name) for name in _QUERIES),
         **postfix_guard.parameters(ports),
@@ -81,7 +94,19 @@ def _main(
         "smtpd_forbid_bare_newline": "yes",  # SMTP smuggling
         "smtpd_data_restrictions": "reject_unauth_pipelining",
         "smtpd_relay_restrictions": "permit_sasl_authenticated, reject_unauth_destination",
-        "smtpd_recipient_restrictions": "reject_non_fqdn_sender, reject_non_fqdn_recipient, $guard_recipient",
+        "smtpd_recipient_restrictions": ", ".join(
+            (
+                "reject_non_fqdn_sender",
+                "reject_non_fqdn_recipient",
+                f"check_recipient_access regexp:{state}/mx/etc/return_addresses",
+                # Without Dovecot mail waits in the queue, as it always does.
+                f"check_policy_service {{ inet:127.0.0.1:{ports['quota_status']}, default_action=DUNNO, timeout=10s }}",
+                "$guard_recipient",
+            )
+        ),
+        "smtpd_restriction_classes": "only_returned",
+        "only_returned": f"check_sender_access regexp:{state}/mx/etc/null_sender, "
+        f"check_recipient_access socketmap:inet:127.0.0.1:{ports['guard_maps']}:srs-access",
         "smtpd_client_auth_rate_limit": "60",
         "smtpd_tls_security_level": "may",
         "smtpd_tls_chain_files": f"{state}/{PAIR}",
@@ -115,7 +140,7 @@ def _main(
     return parameters
 
 
-def _services(listen: str, ports: Mapping[str, int]) -> list[Service]:
+def _services(state: Path, listen: str, ports: Mapping[str, int]) -> list[Service]:
     everywhere = listen in postfix.EVERYWHERE
     host = "" if everywhere else f"{listen}:"
     door = postfix.inner_door(listen, ports["smtp"])
@@ -123,7 +148,12 @@ def _services(listen: str, ports: Mapping[str, int]) -> list[Service]:
     signed_in = {
         "smtpd_sasl_auth_enable": "yes",
         **postfix_guard.OPTIONS,
-        "smtpd_relay_restrictions": "reject_authenticated_sender_login_mismatch, permit_sasl_authenticated, reject",
+        "smtpd_relay_restrictions": (
+            f"check_sasl_access proxy:pgsql:{state}/mx/etc/receives_only.cf, "
+            "reject_authenticated_sender_login_mismatch, permit_sasl_authenticated, reject"
+        ),
+        "smtpd_end_of_data_restrictions": f"check_policy_service inet:127.0.0.1:{ports['guard_policy']}",
+        "cleanup_service_name": "cleanup_submitted",
         "milter_macro_daemon_name": "ORIGINATING",
     }
     starttls = {"syslog_name": "postfix/submission", "smtpd_tls_security_level": "encrypt"}
@@ -142,6 +172,16 @@ def _services(listen: str, ports: Mapping[str, int]) -> list[Service]:
         Service(f"{host}{ports['submissions']}", "inet", "smtpd", private="n", options=wrapped | signed_in),
         Service(f"127.0.0.1:{ports['webmail_smtp']}", "inet", "smtpd", private="n", options=webmail | signed_in),
         *postfix.plumbing(),
+        # What people here send: copies of it for the record.
+        Service(
+            "cleanup_submitted",
+            "unix",
+            "cleanup",
+            private="n",
+            limit="0",
+            options={"sender_bcc_maps": f"proxy:pgsql:{state}/mx/etc/bcc_sent.cf"},
+        ),
+        *postfix_forward.services(state, ports),
         Service("smtp", "unix", "smtp"),
         Service("relay", "unix", "smtp"),
         Service("lmtp", "unix", "lmtp"),

@@ -72,7 +72,7 @@ def prepare(settings: Settings) -> set[str]:
     _prepare_mail_logs(state)
     if not settings.database_url:
         _prepare_cluster(state)
-    for name in dovecot_spam.SCRIPTS:
+    for name in (*dovecot_spam.SCRIPTS, "onward"):
         if f"dovecot/sieve/{name}.sieve" in changed:
             _run("sievec", "-c", f"{state}/dovecot/etc/dovecot.conf", f"{state}/dovecot/sieve/{name}.sieve")
             own(state / f"dovecot/sieve/{name}.svbin", 0o640, "root:thurn-mail")

@@ -81,7 +81,8 @@ ALTER TABLE mailbox
 
 -- Who asks for the recipients' wishes has to know who they are, as Postfix does.
 GRANT USAGE ON SCHEMA mta TO thurn_system;
-GRANT SELECT ON mta.alias, mta.bounce_domain TO thurn_system;
+GRANT SELECT ON mta.bounce_domain TO thurn_system;
+GRANT EXECUTE ON FUNCTION mta.aliases TO thurn_system;
 
 -- For Dovecot's filter at delivery: so many stars of X-Spam-Level are Junk here; `-` is in none.
 CREATE VIEW mta.dovecot_junk AS
