@@ -1,5 +1,6 @@
 """Composers of the campaigns that are being sent, made once each and kept while they are used."""
 
+import time
 from collections import OrderedDict
 
 from thurn.content.program import TemplateError, compile_mail
@@ -12,6 +13,7 @@ from thurn.secrets import Secrets
 from thurn.settings import Settings
 
 _KEPT = 50  # compiled campaigns in memory
+_FRESH = 600.0  # seconds; then made anew, for the domain's keys may have changed
 
 
 class NotReady(Exception):
@@ -25,14 +27,18 @@ class Composers:
         self._settings = settings
         self._tracking = TrackingTokens(secrets.derive("tracking"))
         self._verp = verp
-        self._made: OrderedDict[int, Composer] = OrderedDict()
+        self._made: OrderedDict[int, tuple[float, Composer]] = OrderedDict()
 
     async def get(self, db: Connection, campaign: int) -> Composer:
         """The composer of a campaign; raises `NotReady`."""
-        if campaign in self._made:
+        made, composer = self._made.get(campaign, (0.0, None))
+        now = time.monotonic()
+        if composer is not None and now - made < _FRESH:
             self._made.move_to_end(campaign)
-            return self._made[campaign]
-        composer = self._made[campaign] = await self._make(db, campaign)
+            return composer
+        composer = await self._make(db, campaign)
+        self._made[campaign] = now, composer
+        self._made.move_to_end(campaign)
         while len(self._made) > _KEPT:
             self._made.popitem(last=False)
         return composer

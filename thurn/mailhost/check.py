@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from thurn.alerts import mail_owners, mended, notify
 from thurn.db.connect import Connection
 from thurn.mail.dns import make_resolver
+from thurn.mailhost import rotate
 from thurn.mailhost.authority import Authority, look_up
 from thurn.mailhost.facts import facts
 from thurn.mailhost.names import readable
@@ -122,10 +123,21 @@ async def check_domain(db: Connection, domain_id: int, settings: Settings) -> li
     """Look a domain's records up and keep the verdicts; `NotFound` if it is not ours.
 
     A domain counts as verified when everything that campaigns need is there, and no longer when one of these is broken.
-    What cannot be told changes nothing. Owners are told of a record that was right and is not any more.
+    What cannot be told changes nothing. Owners are told of a record that was right and is not any more, and DKIM keys
+    go on to where DNS allows.
     """
     domain = await get_domain_by_id(db, domain_id)
     look = await look_at(facts(domain, settings), settings)
+    async with db.transaction():
+        await db.execute("SELECT 1 FROM domain WHERE id = %s FOR UPDATE", [domain_id])  # one step at a time
+        await _keep(db, domain_id, look)
+        before = [Check.from_json(stored) for stored in domain["checks"]]
+        await _tell(db, domain["workspace_id"], domain["name"], before, look.checks)
+        await rotate.step(db, domain, look.checks, settings)
+    return look.checks
+
+
+async def _keep(db: Connection, domain_id: int, look: Look) -> None:
     needed = {check.level for check in look.checks if check.record.required}
     tracking = {check.level for check in look.checks if check.record.kind == "tracking"}
     await db.execute(
@@ -142,9 +154,6 @@ async def check_domain(db: Connection, domain_id: int, settings: Settings) -> li
             "tracked": tracking == {"ok"}, "untold": tracking == {"unknown"},
         },
     )  # fmt: skip
-    before = [Check.from_json(stored) for stored in domain["checks"]]
-    await _tell(db, domain["workspace_id"], domain["name"], before, look.checks)
-    return look.checks
 
 
 def _key(check: Check) -> tuple[str, str]:

@@ -4,13 +4,14 @@ import asyncio
 
 from procrastinate import JobContext
 
-from thurn.db.connect import connect
+from thurn.db.connect import make_pool
+from thurn.db.fetch import rows
 from thurn.jobs.app import jobs, settings_of
 from thurn.mailhost.check import check_domain
 from thurn.problems import NotFound
 from thurn.settings import Settings
 
-_AT_A_TIME = 10
+_AT_A_TIME = 6
 
 
 @jobs.periodic(cron="*/10 * * * *")
@@ -22,16 +23,22 @@ async def check_domains(context: JobContext, timestamp: int) -> None:
 
 async def check_all(settings: Settings) -> int:
     """Check every domain of every workspace, longest unchecked first; returns how many there were."""
-    # Autocommit: no transaction is held open while DNS takes its time.
-    async with await connect(settings, "system", autocommit=True) as db:
-        rows = await (await db.execute("SELECT id FROM domain ORDER BY checked_at NULLS FIRST, id")).fetchall()
+    # Autocommit, and a connection for each: no transaction is held open while DNS takes its time.
+    async with make_pool(settings, "system", size=_AT_A_TIME) as pool:
+        async with pool.connection() as db:
+            found = await rows(db, "SELECT id FROM domain ORDER BY checked_at NULLS FIRST, id")
+        gate = asyncio.Semaphore(_AT_A_TIME)
 
         async def one(domain_id: int) -> None:
-            try:
-                await check_domain(db, domain_id, settings)
-            except NotFound:
-                pass  # removed meanwhile
+            async with gate, pool.connection() as db:
+                await db.commit()
+                await db.set_autocommit(True)
+                try:
+                    await check_domain(db, domain_id, settings)
+                except NotFound:
+                    pass  # removed meanwhile
+                finally:
+                    await db.set_autocommit(False)
 
-        for start in range(0, len(rows), _AT_A_TIME):
-            await asyncio.gather(*(one(row["id"]) for row in rows[start : start + _AT_A_TIME]))
-    return len(rows)
+        await asyncio.gather(*(one(row["id"]) for row in found))
+    return len(found)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from thurn.stack import rspamd_dkim as dkim
 from thurn.stack.files import Directory, File
 
 # Modules that ask servers on the Internet, or judge a client by an address that is always loopback in a simulation.
@@ -11,7 +12,7 @@ _NETWORK = (
     "phishing", "rbl", "surbl", "url_redirector", "whitelist",
 )  # fmt: skip
 _RULES = Path(__file__).with_name("rspamd.lua")
-_NEVER = ("rspamd_update", "dkim_signing", "p0f", "clickhouse", "elastic")
+_NEVER = ("rspamd_update", "p0f", "clickhouse", "elastic")
 
 
 def directories() -> list[Directory]:
@@ -21,6 +22,7 @@ def directories() -> list[Directory]:
         Directory("rspamd/etc"),
         Directory("rspamd/etc/local.d"),
         Directory("rspamd/data", 0o750, "_rspamd:_rspamd"),
+        Directory(dkim.FOLDER, 0o750, "root:_rspamd"),
     ]
 
 
@@ -43,6 +45,7 @@ def render(
         "history_redis": "nrows = 500;\nsubject_privacy = true;\n",
         # What a sender's own policy says of mail that pretends to be theirs.
         "dmarc": 'actions = { quarantine = "add header"; reject = "reject"; }\n',
+        "dkim_signing": dkim.signing(state),
         "greylist": f"timeout = {2 if simulate else 300}s;\n",
     }
     for module in (*_NEVER, *(_NETWORK if simulate else ())):

@@ -21,9 +21,12 @@ ALTER TABLE dkim_key
   ADD active_at    timestamptz DEFAULT now(),
   ADD retiring_at  timestamptz,
   ADD retired_at   timestamptz;
--- One key of each algorithm signs, and one waits.
-CREATE UNIQUE INDEX dkim_key_active ON dkim_key (domain_id, algorithm) WHERE state = 'active';
-CREATE UNIQUE INDEX dkim_key_next ON dkim_key (domain_id, algorithm) WHERE state IN ('pending', 'published');
+-- One key of each algorithm signs, and one waits. Deferred: both change their places in one statement.
+ALTER TABLE dkim_key
+  ADD CONSTRAINT dkim_key_active EXCLUDE USING btree (domain_id WITH =, algorithm WITH =)
+    WHERE (state = 'active') DEFERRABLE INITIALLY DEFERRED,
+  ADD CONSTRAINT dkim_key_next EXCLUDE USING btree (domain_id WITH =, algorithm WITH =)
+    WHERE (state IN ('pending', 'published')) DEFERRABLE INITIALLY DEFERRED;
 
 -- Where a domain's records can be put by us.
 CREATE TABLE domain_publisher (
