@@ -98,6 +98,7 @@ def pebble(folder: Path, *, http: int, https: int, dns: int, lifetime: int = 90 
         "listenAddress": f"127.0.0.1:{listen}", "managementListenAddress": f"127.0.0.1:{management}",
         "certificate": str(folder / "api.pem"), "privateKey": str(folder / "api.key"),
         "httpPort": http, "tlsPort": https, "ocspResponderURL": "", "certificateValidityPeriod": lifetime,
+        "domainBlocklist": ["forbidden.example"],
     }  # fmt: skip
     (folder / "pebble.json").write_text(json.dumps({"pebble": config}))
     with (folder / "pebble.log").open("w") as log:

@@ -1,16 +1,21 @@
 """A whole installation with TLS, and an authority that checks it: issued, served by name, renewed, refused."""
 
+import asyncio
 import imaplib
+import json
 import re
 import shutil
 import smtplib
 import socket
 import ssl
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,6 +25,7 @@ from argon2 import PasswordHasher
 from cryptography import x509
 from stackworld import PASSWORD, wait_for
 
+from thurn.certificates.watch import look
 from thurn.db.connect import conninfo
 from thurn.secrets import Secrets
 from thurn.settings import Settings, allocate_ports, load_settings
@@ -215,6 +221,57 @@ def test_browsers_get_modern_tls_only(installation: Installation) -> None:
 @pytest.mark.parametrize("path", ["/edge/known-host?domain=x", "/config/", "/admin", "/internal", "/%2e%2e/guard"])
 def test_what_daemons_ask_is_not_to_be_reached_from_outside(installation: Installation, path: str) -> None:
     assert get(installation, WEB, path).startswith("HTTP/1.1 404")
+
+
+def rows(at: Installation, query: str) -> list[Any]:
+    with psycopg.connect(conninfo(at.settings, "system")) as db:
+        return db.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+
+
+def thurn(at: Installation, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [str(Path(sys.executable).with_name("thurn")), *arguments, "--state", str(at.settings.state)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_look_at_every_host_says_what_clients_get_and_where_it_is_used(installation: Installation) -> None:
+    done = thurn(installation, "certificates", "--check", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    seen = {each["host"]: each for each in json.loads(done.stdout)}
+    states = {host: each["state"] for host, each in seen.items()}
+    assert states == {WEB: "good", MAIL: "good", MAIL_OF_DOMAIN: "good", STS: "good", AUTOCONFIG: "good",
+                      ELSEWHERE: "unused"}  # fmt: skip
+    assert seen[MAIL_OF_DOMAIN]["used_by"] == ["https", "imap", "smtp"]
+    assert seen[STS]["used_by"] == ["https"]
+    assert int(seen[MAIL]["serial"], 16) == shows(installation, installation.port("imaps"), MAIL)
+    assert seen[MAIL]["issuer"].startswith("Pebble")
+    assert "Correct" in thurn(installation, "certificates").stdout
+
+
+def test_what_cannot_be_had_is_told_with_the_reason_and_taken_back(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = installation
+    monkeypatch.setattr("thurn.certificates.watch._PATIENCE", 3.0)  # Caddy lets a refused handshake wait for long
+    with psycopg.connect(conninfo(at.settings, "system")) as db:
+        db.execute(
+            """INSERT INTO domain (workspace_id, name, bounce_host, proven_at)
+               VALUES (1, 'forbidden.example', 'bounce.forbidden.example', now())"""
+        )
+    host = "autoconfig.forbidden.example"  # which the authority is told to refuse
+    client.publish(at.settings, [{"name": host, "type": "A", "value": "127.0.0.1"}])
+    assert asyncio.run(look(at.settings)) == [host]
+    done = thurn(at, "certificates", "--json")
+    assert done.returncode == 3
+    (bad,) = [each for each in json.loads(done.stdout) if each["state"] == "bad"]
+    assert bad["host"] == host
+    assert bad["problem"].startswith(f"Browsers get no valid certificate for {host}: there is none. ")
+    assert "The authority gives no certificates for this name." in bad["problem"]
+    alerts = "SELECT subject, cleared_at IS NULL FROM alert WHERE key LIKE 'certificate:%'"
+    assert rows(at, alerts) == [(f"The certificate of {host} is not valid", True)]
+    assert host in thurn(at, "status").stdout
+    client.withdraw(at.settings, "forbidden.example")
+    assert asyncio.run(look(at.settings)) == []
+    assert [still_open for _, still_open in rows(at, alerts)] == [False]
 
 
 def test_a_renewed_certificate_arrives_and_open_sessions_go_on(installation: Installation) -> None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "spam": "spam",
     "import": "audience",
     "campaign": "campaigns",
+    "certificates": "certificates",
     "webmail": "webmail",
     "simulate": "simulate",
     "feedback": "feedback",

@@ -1,12 +1,16 @@
 """Commands that start, stop and show the roles of an installation."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
+import psycopg
 import typer
 
+from thurn.certificates.service import in_trouble
 from thurn.cli.common import Json, State, emit, fail
+from thurn.db.connect import connect
 from thurn.settings import SERVICES, Settings, load_settings
 from thurn.stack import control
 from thurn.stack.control import RoleStatus, StackError
@@ -59,7 +63,12 @@ def status(state: State = None, as_json: Json = False) -> None:
     """Show roles with their health, ports and addresses. Exits 3 unless every started role is well."""
     settings = load_settings(state)
     found = control.status(settings)
-    emit(as_data(settings, found), as_json, as_text(settings, found))
+    trouble = asyncio.run(certificate_trouble(settings)) if "db" not in found or found["db"].ok else []
+    emit(
+        as_data(settings, found) | {"certificates": trouble},
+        as_json,
+        "\n".join([as_text(settings, found), *(f"certificate  {each['problem']}" for each in trouble)]),
+    )
     started = [role for role in found.values() if role.process.state != "stopped"]
     if not started or not all(role.ok for role in started):
         raise typer.Exit(3)
@@ -88,6 +97,15 @@ def remember_simulate(state: Path) -> None:
     line = "simulate = true"
     text, replaced = re.subn(r"(?m)^\s*simulate\s*=.*$", line, text)
     path.write_text(text if replaced else f"{line}\n{text}")
+
+
+async def certificate_trouble(settings: Settings) -> list[dict[str, Any]]:
+    """Certificates that are not in order, as the worker saw them last; none while the database cannot be asked."""
+    try:
+        async with await connect(settings, "system") as db:
+            return await in_trouble(db)
+    except psycopg.Error:
+        return []
 
 
 def as_data(settings: Settings, found: dict[str, RoleStatus]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ TASK_MODULES = [
     "thurn.alerts.jobs",
     "thurn.audience.jobs",
     "thurn.campaigns.jobs",
+    "thurn.certificates.jobs",
     "thurn.guard.jobs",
     "thurn.mailhost.jobs",
     "thurn.trace.jobs",

@@ -43,6 +43,10 @@ STATES: dict[str, tuple[str, str]] = {
     "Missing": ("warn", "warn"),
     "Broken": ("bad", "bad"),
     "Optional": ("ring", "off"),
+    # certificate
+    "Runs out soon": ("warn", "warn"),
+    "Self-signed": ("warn", "warn"),
+    "Not used": ("ring", "off"),
     # mailbox
     "Active": ("ok", "ok"),
     "Nearly full": ("warn", "warn"),

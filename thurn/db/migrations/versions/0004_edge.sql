@@ -13,7 +13,7 @@ CREATE TABLE certificate (
   host         text PRIMARY KEY,
   workspace_id int NOT NULL REFERENCES workspace ON DELETE CASCADE,
   purpose      text NOT NULL CHECK (purpose IN ('web', 'mail', 'mta-sts', 'autoconfig', 'autodiscover', 'tracking')),
-  state        text NOT NULL CHECK (state IN ('good', 'soon', 'bad', 'unused')),  -- unused: DNS does not lead here
+  state        text NOT NULL CHECK (state IN ('good', 'soon', 'bad', 'self-signed', 'unused')),  -- unused: not led here
   issuer       text NOT NULL DEFAULT '',
   serial       text NOT NULL DEFAULT '',          -- hexadecimal
   not_after    timestamptz,
