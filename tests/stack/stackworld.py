@@ -15,7 +15,7 @@ from email.utils import formatdate
 from aiosmtpd.controller import Controller
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from dnslib import RCODE, DNSRecord
+from dnslib import QTYPE, RCODE, RR, TXT, DNSRecord
 from dnslib.server import BaseResolver
 
 from thurn.settings import Settings
@@ -50,12 +50,26 @@ class Outside:
         return "250 OK"
 
 
+# What a few of the world's domains say about mail in their name. Everybody in the tests sends from 127.0.0.1.
+TEXTS = {
+    "_dmarc.bank.example": "v=DMARC1; p=reject",
+    "_dmarc.shop.example": "v=DMARC1; p=quarantine",
+    "friend.example": "v=spf1 ip4:127.0.0.1 -all",
+    "_dmarc.friend.example": "v=DMARC1; p=reject",
+    "small.example": "v=spf1 ip4:127.0.0.1 -all",
+}
+
+
 class NoSuchName(BaseResolver):
-    """A DNS in which nothing exists."""
+    """A DNS in which nothing exists but `TEXTS`."""
 
     def resolve(self, request: DNSRecord, handler: object) -> DNSRecord:
         reply: DNSRecord = request.reply()
-        reply.header.rcode = RCODE.NXDOMAIN
+        text = TEXTS.get(str(request.q.qname).rstrip(".").lower())
+        if text is None:
+            reply.header.rcode = RCODE.NXDOMAIN
+        elif request.q.qtype == QTYPE.TXT:
+            reply.add_answer(RR(request.q.qname, QTYPE.TXT, rdata=TXT(text), ttl=60))
         return reply
 
 

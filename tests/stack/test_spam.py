@@ -35,6 +35,7 @@ from thurn.secrets import Secrets
 from thurn.settings import Settings
 from thurn.spam import delivery
 from thurn.spam.digest import send_due
+from thurn.spam.reasons import reasons
 
 PROPER = "Please read this before Monday: the oven needs new stones, and the man from Kastl can come in January only."
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
@@ -188,6 +189,42 @@ def test_an_allowed_sender_who_cannot_be_proven_is_judged_as_anybody(stack: Sett
         hand_in(stack, [RESI], 30)
     [held] = query(stack, "SELECT symbols FROM held_mail")
     assert "THURN_ALLOWED_NOT_PROVEN" in [symbol["name"] for symbol in held["symbols"]]
+
+
+def from_whom(sender: str) -> bytes:
+    return message(uuid.uuid4().hex).replace(b"Franz <" + STRANGER.encode(), b"Franz <" + sender.encode())
+
+
+def test_a_forged_sender_is_refused_or_goes_to_junk_as_the_domain_itself_asks(stack: Settings) -> None:
+    with smtp(stack) as client, pytest.raises(smtplib.SMTPDataError, match="held for the recipient"):
+        client.sendmail(STRANGER, [RESI], from_whom("billing@bank.example"))
+    [held] = query(stack, "SELECT symbols, header_from FROM held_mail")
+    [first, *_] = reasons(held["symbols"], header_from=held["header_from"])
+    assert first.text == "Claims to be from bank.example, but was not sent from their server."
+    [verdict] = query(stack, "SELECT dmarc, spf FROM spam_verdict")
+    assert verdict == {"dmarc": "fail", "spf": "none"}
+    with smtp(stack) as client:
+        mail = from_whom("news@shop.example")
+        client.sendmail(STRANGER, [RESI], mail)
+    fetch(stack, RESI, mail.split(b"Subject: ")[1].split(b"\r\n")[0].decode(), folder="Junk")
+
+
+@pytest.mark.parametrize("sender", ["resi@friend.example", "resi@small.example"])
+def test_an_allowed_sender_is_let_in_when_it_is_really_them(stack: Settings, sender: str) -> None:
+    """By DMARC, or by SPF alone where the domain has no DMARC record."""
+    list_sender(stack, RESI, "allow", sender.partition("@")[2])
+    mail = b"X-Simulated-Spam: 40\r\n" + from_whom(sender)
+    mark = mail.split(b"Subject: ")[1].split(b"\r\n")[0].decode()
+    with smtp(stack) as client:
+        client.sendmail(sender, [RESI], mail)
+    fetch(stack, RESI, mark)
+    # The same name above an envelope of somebody else's, who may send that one: nothing is proven.
+    with smtp(stack) as client, pytest.raises(smtplib.SMTPDataError):
+        client.sendmail("x@friend.example" if "small" in sender else "x@small.example", [RESI], mail)
+    # A second address in the same field is none that could be believed.
+    two = mail.replace(b"From: Franz", b"From: <x@small.example>, Franz")
+    with smtp(stack) as client, pytest.raises(smtplib.SMTPDataError):
+        client.sendmail(sender, [RESI], two)
 
 
 def test_mail_to_a_bounce_host_is_never_refused_as_spam(stack: Settings) -> None:
