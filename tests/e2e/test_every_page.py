@@ -17,7 +17,7 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 WIDTHS = (1440, 390, 320)  # a desk, a phone, and a desk at 400 %
 EMPTY = (
     "", "/campaigns", "/campaigns/new", "/templates", "/templates/new", "/templates/new?start=markdown", "/contacts",
-    "/contacts/new", "/contacts/import", "/contacts/lists", "/contacts/imports", "/domains", "/domains/new",
+    "/contacts/new", "/contacts/import", "/contacts/lists", "/contacts/imports", "/domains", "/domains/new", "/domains/certificates",
     "/mailboxes", "/mailboxes/new", "/trace",
 )  # fmt: skip
 FULL = (
@@ -26,7 +26,7 @@ FULL = (
     "/campaigns/{sent}/progress", "/campaigns/{sent}/report", "/campaigns/{sent}/mail", "/templates",
     "/templates/{template}", "/templates/{template}?ask=delete", "/contacts", "/contacts?q=nobody-has-this",
     "/contacts/{contact}", "/contacts/{contact}?ask=delete", "/contacts/lists", "/contacts/lists/{list}",
-    "/contacts/imports", "/contacts/import", "/contacts/import/{import}", "/domains", "/domains/bakery.example",
+    "/contacts/imports", "/contacts/import", "/contacts/import/{import}", "/domains", "/domains/certificates", "/domains/bakery.example",
     "/domains/bakery.example?ask=remove-domain", "/mailboxes", "/mailboxes/{mailbox}", "/mailboxes/new",
     "/trace", "/trace?q=nobody@bakery.example", "/trace/{trace}", "/trace/campaigns/{sent}/{delivery}",
 )  # fmt: skip

@@ -58,7 +58,7 @@ def judge(
         return Verdict(
             "soon",
             *found,
-            f"It runs out {days}, on {certificate.not_valid_after_utc:%d %B %Y}, and was not renewed. {why}",
+            f"It runs out {days}, on {certificate.not_valid_after_utc:%-d %B %Y}, and was not renewed. {why}",
         )
     return Verdict("good", *found)
 
