@@ -279,8 +279,8 @@ def test_a_cluster_of_a_version_that_is_gone_is_named(tmp_path: Path) -> None:
         postgres.binaries(tmp_path, tmp_path / "pg")
 
 
-def test_dovecot_takes_the_address_as_a_path_only_without_slashes() -> None:
-    text = by_path(
+def dovecot_text() -> dict[str, str]:
+    return by_path(
         dovecot.render(
             STATE,
             PORTS,
@@ -293,10 +293,20 @@ def test_dovecot_takes_the_address_as_a_path_only_without_slashes() -> None:
             nonce="n",
         )
     )
+
+
+def test_dovecot_takes_the_address_as_a_path_only_without_slashes() -> None:
+    text = dovecot_text()
     characters = re.search(r"(?m)^auth_username_chars = (.*)$", text["dovecot/etc/dovecot.conf"])
     assert characters is not None
     assert not set("/%\\\"' \t") & set(characters[1]) - {"'"}
     assert "SELECT '/srv/thurn/mail/' || home AS home" in text["dovecot/etc/sql.conf"]
+
+
+def test_scripts_that_run_before_are_numbered_without_a_gap() -> None:
+    """Dovecot looks no further than the first number that is missing; of two with the same it takes the last."""
+    numbers = re.findall(r"(?m)^ *sieve_before(\d*) =", dovecot_text()["dovecot/etc/dovecot.conf"])
+    assert sorted(numbers, key=lambda n: int(n or 1)) == ["", *map(str, range(2, len(numbers) + 1))]
 
 
 def test_programs_give_up_root_before_they_start() -> None:

@@ -18,6 +18,7 @@ TASK_MODULES = [
     "thurn.trace.jobs",
     "thurn.webmail.jobs",
     "thurn.spam.jobs",
+    "thurn.portal.jobs",
 ]
 
 # A blueprint, so that tasks can be declared before anybody knows which installation they serve.

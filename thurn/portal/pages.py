@@ -1,5 +1,7 @@
 """Pages of the portal: its routers, and the first page."""
 
+from datetime import date
+
 from fastapi import APIRouter, Request, Response
 
 from thurn.db.fetch import one
@@ -7,6 +9,8 @@ from thurn.mailhost import app_passwords, forwards
 from thurn.portal import (
     app_password_pages,
     door_pages,
+    filter_pages,
+    filters,
     forwarding_pages,
     security,
     security_pages,
@@ -17,7 +21,9 @@ from thurn.portal import (
 from thurn.portal.edge import AsMailbox, MailboxDb, page
 
 router = APIRouter(prefix="/mailbox")
-for each in (door_pages, security_pages, two_factor_pages, app_password_pages, forwarding_pages, setup_pages):
+for each in (
+    door_pages, security_pages, two_factor_pages, app_password_pages, filter_pages, forwarding_pages, setup_pages,
+):  # fmt: skip
     router.include_router(each.router)
 
 
@@ -32,6 +38,8 @@ async def home(request: Request, me: AsMailbox, db: MailboxDb) -> Response:
         mailbox=row,
         two_factor=await two_factor.status(db, me.mailbox_id),
         app_passwords=len(await app_passwords.of_mailbox(db, me.mailbox_id)),
+        absence=filters.in_words(await filters.absence(db, me.mailbox_id), date.today()),  # noqa: DTZ011 - as Dovecot
+        rules=len(await filters.rules(db, me.mailbox_id)),
         forwarding=await forwards.get(db, me.mailbox_id),
         ways=await security.ways(db, me.mailbox_id, limit=3),
     )

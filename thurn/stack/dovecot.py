@@ -143,6 +143,8 @@ namespace inbox {{
 plugin {{
 {dovecot_boxes.plugin(state)}  sieve = file:~/sieve;active=~/active.sieve
   sieve_before = {state}/dovecot/sieve/junk.sieve
+  # What the portal wrote: one of the mailbox's scripts that is run without being the active one. (2 sends on.)
+  sieve_before3 = file:~/sieve/thurn.sieve
 {dovecot_spam.plugin(state)}}}
 protocol imap {{
   mail_plugins = $mail_plugins imap_quota imap_sieve

@@ -77,3 +77,11 @@ CREATE TABLE mailbox_rule (
   UNIQUE (mailbox_id, position) DEFERRABLE INITIALLY DEFERRED
 );
 SELECT wall_off('mailbox_rule');
+
+-- Absence or rules changed, and Dovecot has not taken the script yet: a job tries again.
+CREATE TABLE mailbox_filter_pending (
+  mailbox_id   int PRIMARY KEY REFERENCES mailbox ON DELETE CASCADE,
+  workspace_id int NOT NULL REFERENCES workspace ON DELETE CASCADE,
+  since        timestamptz NOT NULL DEFAULT now()
+);
+SELECT wall_off('mailbox_filter_pending');
