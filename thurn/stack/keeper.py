@@ -33,7 +33,12 @@ class Kept:
 
 
 # Modules with `KEPT`: name -> what is kept.
-FEATURES: tuple[str, ...] = ("thurn.stack.caddy", "thurn.stack.certificates", "thurn.stack.rspamd_dkim")
+FEATURES: tuple[str, ...] = (
+    "thurn.stack.caddy",
+    "thurn.stack.certificates",
+    "thurn.stack.postfix_database",
+    "thurn.stack.rspamd_dkim",
+)
 
 
 def sources() -> dict[str, Kept]:
