@@ -97,6 +97,21 @@ async def test_axe_lets_pages_in_full_use_pass_in_both_themes_and_none_is_too_wi
     assert await walk(page, [house.url + path.format_map(bakery) for path in FULL[half::2]]) == []
 
 
+async def test_the_page_of_the_guard_passes_empty_and_full(main: House, window: Any):
+    page: Page = await window(main)
+    url = f"{main.settings.url}/house/guard"
+    assert await walk(page, [url]) == []
+    await main.row(
+        """WITH b AS (INSERT INTO guard_ban (client, cause, detail, until)
+                      VALUES ('2001:db8:1:2::/64', 'sign-ins', '20 failed sign-ins', now() + interval '1 hour')),
+                f AS (INSERT INTO guard_failure (client, login, mark, door)
+                      SELECT '203.0.113.66', 'a.very.long.name.of.a.person.' || n || '@brotzeit.example', '', 'imap'
+                      FROM generate_series(1, 9) n)
+           INSERT INTO guard_allow (network, note) VALUES ('192.0.2.0/24', 'Our office') RETURNING 1 AS done"""
+    )
+    assert await walk(page, [url]) == []
+
+
 async def test_pages_before_signing_in_and_errors_pass_too(bare: House, window: Any, faults: list[str]):
     page: Page = await window()
     assert await walk(page, [f"{bare.settings.url}/sign-in"]) == []

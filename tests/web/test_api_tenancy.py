@@ -123,6 +123,7 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "address": f"fresh@{SECRET}.example", "quota_bytes": 10**9, "enabled": True,
         "junk_at": 5, "refuse_at": 9, "greylist": True, "digest": True, "digest_hour": 7,
         "sender": f"new.{SECRET}.example", "verdict": "allow",
+        "client": "198.51.100.7", "network": "192.0.2.0/24", "minutes": 5, "note": "n", "detail": "d",
     }  # fmt: skip
     return {"json": {name: samples[name] for name in schema["properties"]}}
 

@@ -79,6 +79,7 @@ async def test_every_page_is_clean_for_the_policy_for_axe_and_at_phone_width(
     for url in (
         f"{address}/w/main", campaigns, f"{campaigns}/new", f"{campaigns}/{bakery['draft']}/check?ask=send",
         f"{campaigns}/{bakery['sending']}/progress", f"{campaigns}/{bakery['sent']}/report",
+        f"{address}/house/guard",
     ):  # fmt: skip
         await page.goto(url)
         for width in WIDTHS:

@@ -89,6 +89,8 @@ async def open_workspace(db: Connection, token: str, slug: str | None) -> Row | 
         db,
         """SELECT a.id AS account_id, a.email, a.name, s.csrf, w.id AS workspace_id, w.slug AS workspace_slug,
                   w.name AS workspace_name, m.role,
+                  EXISTS (SELECT 1 FROM membership o JOIN workspace h ON h.id = o.workspace_id
+                          WHERE o.account_id = a.id AND o.role = 'owner' AND h.slug = 'main') AS operator,
                   set_config('thurn.workspace', coalesce(w.id::text, ''), true) AS entered
            FROM session s JOIN account a ON a.id = s.account_id
            LEFT JOIN LATERAL (

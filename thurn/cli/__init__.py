@@ -27,6 +27,7 @@ COMMANDS = {
     "webmail": "webmail",
     "simulate": "simulate",
     "feedback": "feedback",
+    "guard": "guard",
     "trace": "trace",
 }
 

@@ -12,6 +12,7 @@ from thurn.db.connect import Connection, Row
 from thurn.db.fetch import maybe, one, rows
 from thurn.guard import bans, limits
 from thurn.guard.clients import NOBODY, client_of, is_ours, neighbourhood_of
+from thurn.guard.figures import DOORS
 
 _LONGEST_LOGIN = 320
 
@@ -160,7 +161,8 @@ async def _failed(db: Connection, login: str, ip: str, door: str, mark: str, che
         [client, limits.REMEMBERED, limits.BAN_CLIENT],
     )
     if counted:
-        detail = f"{counted['failures']} failed sign-ins as {_logins(counted['logins'], login)}, the last by {door}"
+        who, last = _logins(counted["logins"], login), DOORS.get(door, door)
+        detail = f"{counted['failures']} failed sign-ins as {who}, the last by {last}"
         await bans.ban(db, ip, cause="sign-ins", detail=detail)
 
 
