@@ -17,8 +17,8 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 WIDTHS = (1440, 390, 320)  # a desk, a phone, and a desk at 400 %
 EMPTY = (
     "", "/campaigns", "/campaigns/new", "/templates", "/templates/new", "/templates/new?start=markdown", "/contacts",
-    "/contacts/new", "/contacts/import", "/contacts/lists", "/contacts/imports", "/domains", "/domains/new", "/domains/certificates",
-    "/mailboxes", "/mailboxes/new", "/trace",
+    "/contacts/new", "/contacts/import", "/contacts/lists", "/contacts/imports", "/domains", "/domains/new",
+    "/domains/certificates", "/mailboxes", "/mailboxes/new", "/trace",
 )  # fmt: skip
 FULL = (
     "", "/campaigns", "/campaigns?state=draft", "/campaigns/new", "/campaigns/{draft}/edit", "/campaigns/{draft}/check",
@@ -26,8 +26,9 @@ FULL = (
     "/campaigns/{sent}/progress", "/campaigns/{sent}/report", "/campaigns/{sent}/mail", "/templates",
     "/templates/{template}", "/templates/{template}?ask=delete", "/contacts", "/contacts?q=nobody-has-this",
     "/contacts/{contact}", "/contacts/{contact}?ask=delete", "/contacts/lists", "/contacts/lists/{list}",
-    "/contacts/imports", "/contacts/import", "/contacts/import/{import}", "/domains", "/domains/certificates", "/domains/bakery.example",
-    "/domains/bakery.example?ask=remove-domain", "/mailboxes", "/mailboxes/{mailbox}", "/mailboxes/new",
+    "/contacts/imports", "/contacts/import", "/contacts/import/{import}", "/domains", "/domains/bakery.example",
+    "/domains/certificates", "/domains/bakery.example?ask=remove-domain", "/mailboxes", "/mailboxes/{mailbox}",
+    "/mailboxes/new",
     "/trace", "/trace?q=nobody@bakery.example", "/trace/{trace}", "/trace/campaigns/{sent}/{delivery}",
 )  # fmt: skip
 
