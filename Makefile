@@ -64,8 +64,8 @@ CORPUS ?= ../shared/corpora/bounces
 corpus: $(VENV)/.ready ## Hold the reading of bounces against a labelled corpus (CORPUS=DIR with labels.json)
 	@$(BIN)/python -m bench.corpus $(CORPUS)
 
-faults: setup ## Kill daemons in the middle of a campaign and count what arrived
-	@$(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+faults: setup ## Kill daemons in the middle of a campaign, and while mail comes in, and count what arrived
+	@FAULTS_MAILS=2000 $(BIN)/python -m pytest tests/faults -s $(PYTEST_ARGS)
 
 clean: ## Stop what runs in ./var and remove everything that was made here
 	@[ ! -x $(BIN)/thurn ] || [ ! -d var ] || $(BIN)/thurn down --state var

@@ -18,5 +18,9 @@ class Conflict(Problem):
     """The state of things does not allow it, for example a name that is taken."""
 
 
+class Busy(Problem):
+    """Too much of this is under way; a moment later it will do."""
+
+
 class NotFound(Problem):
     """There is no such thing, at least not in this workspace."""

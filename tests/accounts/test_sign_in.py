@@ -9,7 +9,7 @@ import pytest
 from thurn.accounts import passwords, service, sessions
 from thurn.db.connect import Connection, Pool
 from thurn.db.fetch import one, rows
-from thurn.problems import Conflict, Invalid
+from thurn.problems import Busy, Conflict, Invalid
 
 PASSWORD = "a long enough password"
 
@@ -134,6 +134,14 @@ async def test_guesses_at_the_same_time_are_not_all_free(app_pool: Pool, anna: i
         counted = (await one(db, "SELECT count(*) AS n FROM guard_failure"))["n"]
     assert counted <= 6
     assert all(isinstance(result, sessions.SignInRefused) for result in results)
+
+
+async def test_a_flood_of_sign_ins_leaves_connections_for_everybody_else(app_pool: Pool, anna: int) -> None:
+    """Each waits for its turn at the hash and holds a connection meanwhile: past a few, they are sent away at once."""
+    results = await asyncio.gather(*[passwords.matches(None, f"wrong {n}") for n in range(20)], return_exceptions=True)
+    assert results.count(False) == 5
+    assert sum(isinstance(result, Busy) for result in results) == 15
+    assert await passwords.matches(None, "later") is False
 
 
 @pytest.mark.parametrize("email", ["", "x", "a@b", "a b@x.example", "a@x.example\nBcc: b@x.example", "a@@x.example"])

@@ -2,11 +2,15 @@
 
 import asyncio
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.profiles import RFC_9106_LOW_MEMORY
+
+from thurn.problems import Busy
 
 SHORTEST = 10  # characters
 LONGEST = 1024
@@ -14,6 +18,9 @@ LONGEST = 1024
 _hasher = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
 _running: dict[int, asyncio.Semaphore] = {}  # per event loop: how many hashes at a time, so that memory stays bounded
 _AT_A_TIME = 2
+# Each of those who wait holds a connection to the database: the rest of the pages must still get one.
+_WAITING = 3
+_waiting = 0
 
 
 def generate() -> str:
@@ -49,9 +56,27 @@ async def make_hash(password: str) -> str:
         return await asyncio.to_thread(hash_now, password)
 
 
+@asynccontextmanager
+async def queue() -> AsyncIterator[None]:
+    """What a stranger's password waits for: a slot, or `Busy` when others wait already."""
+    global _waiting
+    free = slots()
+    if free.locked() and _waiting >= _WAITING:
+        raise Busy("Many people are signing in right now. Try again in a moment.")
+    _waiting += 1
+    try:
+        await free.acquire()
+    finally:
+        _waiting -= 1
+    try:
+        yield
+    finally:
+        free.release()
+
+
 async def matches(encoded: str | None, password: str) -> bool:
-    """Whether the password is the one; `None` (no such account) costs the same time and is never right."""
-    async with slots():
+    """Whether the password is the one; `None` (no such account) costs the same time and is never right. Or `Busy`."""
+    async with queue():
         if encoded is None:
             encoded = await asyncio.to_thread(_nobody)
             await asyncio.to_thread(_matches, encoded, password)

@@ -7,7 +7,7 @@ from functools import cache
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from thurn.accounts.passwords import slots
+from thurn.accounts.passwords import queue, slots
 from thurn.problems import Invalid
 
 # OWASP's smallest recommended argon2id (19 MiB, 2 passes). One lane: libsodium, which Dovecot uses, knows no more.
@@ -37,12 +37,13 @@ def check(password: str, address: str) -> None:
 
 async def encode(password: str) -> str:
     """The argon2id hash in PHC form, `$argon2id$v=19$m=19456,t=2,p=1$…`."""
-    return await asyncio.to_thread(_hasher.hash, password)
+    async with slots():
+        return await asyncio.to_thread(_hasher.hash, password)
 
 
 async def matches(encoded: str | None, password: str) -> bool:
     """Whether the password is the one, off the event loop, few at a time; `None` costs as much and is never right."""
-    async with slots():
+    async with queue():
         known = encoded if encoded is not None else await asyncio.to_thread(_nobody)
         return await asyncio.to_thread(_verify, known, password[:LONGEST]) and encoded is not None
 

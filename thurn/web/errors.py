@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from starlette.exceptions import HTTPException
 
-from thurn.problems import Conflict, Invalid, NotFound, Problem
+from thurn.problems import Busy, Conflict, Invalid, NotFound, Problem
 from thurn.web.edge import CsrfRefused, SignInNeeded, in_portal
 
 log = structlog.get_logger()
@@ -100,6 +100,8 @@ def _field(location: tuple[int | str, ...]) -> str:
 async def _problem(request: Request, error: Exception) -> Response:
     if isinstance(error, Invalid):
         return answer(request, 422, error.message, errors=[{"field": error.field, "message": error.message}])
+    if isinstance(error, Busy):
+        return answer(request, 503, str(error), headers={"Retry-After": "2"})
     status = 404 if isinstance(error, NotFound) else 409 if isinstance(error, Conflict) else 422
     return answer(request, status, str(error))
 
