@@ -48,7 +48,7 @@ _CSP = (
     "img-src 'self' data: blob: https: http:; media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; "
     "frame-src 'self' blob:; object-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
 )
-_ASSETS = "css|js|svg|png|gif|jpg|ico|woff|woff2|ttf|map|html"
+_ASSETS = "css|js|svg|png|gif|jpg|ico|webp|tiff|woff|woff2|ttf|map|html"
 
 
 def routes(state: Path, *, https: bool) -> str:
