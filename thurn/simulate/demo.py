@@ -23,11 +23,13 @@ from thurn.settings import Settings, load_settings
 from thurn.simulate import client, demo_house
 from thurn.simulate.demo_mailboxes import Mailboxes, look_into
 from thurn.simulate.demo_proof import Proof, prove
+from thurn.simulate.demo_webmail import look
 
 console = Console(stderr=True, highlight=False)
 LOCAL = 50
 _PATIENCE = 240  # seconds for the last outcome
 _LOGIN = f"owner@{demo_house.DOMAIN}"
+_READER = demo_house.staff(1)[0]  # whose webmail is opened
 
 
 class DemoError(Exception):
@@ -152,7 +154,16 @@ def run_demo(state: Path, recipients: int) -> tuple[dict[str, Any], bool, dict[s
     number = campaign(thurn, settings, run, outside + list(mailboxes))
     watch(thurn, settings, number, recipients)
     proof = _prove(thurn, settings, number, outside, mailboxes)
-    return report(proof, time.monotonic() - began), proof.agrees, passwords
+    webmail = _open_webmail(thurn, proof)
+    summary = report(proof, time.monotonic() - began) | {"webmail": webmail}
+    return summary, proof.agrees and webmail == "ok", passwords
+
+
+def _open_webmail(thurn: Thurn, proof: Proof) -> str:
+    """Whether a link opens a mailbox signed in, with the campaign's mail in it."""
+    outcome = look(thurn("webmail", "link", _READER)["url"], _READER, demo_house.MARK) if proof.agrees else "not looked"
+    console.print(f"Webmail of {_READER}: {'opens signed in' if outcome == 'ok' else f'[red]{outcome}[/red]'}")
+    return outcome
 
 
 def _prove(thurn: Thurn, settings: Settings, number: int, outside: list[str], mailboxes: dict[str, str]) -> Proof:
@@ -183,7 +194,7 @@ def main() -> int:
     try:
         summary, agrees, passwords = run_demo(state, arguments.recipients)
         if not arguments.once:
-            _stay(load_settings(state), passwords)
+            _stay(Thurn(state), load_settings(state), passwords)
     except DemoError as error:
         console.print(f"[red]{error}[/red]")
     except KeyboardInterrupt:
@@ -195,10 +206,13 @@ def main() -> int:
     return 0 if agrees else 1
 
 
-def _stay(settings: Settings, passwords: dict[str, str]) -> None:
+def _stay(thurn: Thurn, settings: Settings, passwords: dict[str, str]) -> None:
+    link = thurn("webmail", "link", _READER, "--minutes", "1440")["url"]
     console.print(f"\nOpen   {settings.url}/sign-in")
     console.print(f"Sign in as  {_LOGIN}  with  {passwords[_LOGIN]}")
+    console.print(f"\nMailbox  {settings.url}/mailbox  of  {_READER}  with  {passwords[_READER]}")
     console.print("Everything stops with Ctrl-C.")
+    console.print(f"\nRead mail, signed in (the link is good once):\n{link}", soft_wrap=True)
     signal.pause()
 
 

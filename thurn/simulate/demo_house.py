@@ -62,7 +62,8 @@ _LAST = [
 ]
 _CITIES = ["Nürnberg", "Fürth", "Erlangen", "Schwabach", "Bamberg", "Ansbach"]
 
-SUBJECT = "{{ contact.first_name }}, the stollen is out of the oven"
+MARK = "the stollen is out of the oven"
+SUBJECT = "{{ contact.first_name }}, " + MARK
 TEMPLATE = """<!doctype html>
 <html><head><title>Brotzeit</title><style>
   body { margin: 0; background: #f4efe6; font-family: Georgia, serif; color: #2b2118; }
