@@ -127,11 +127,14 @@ async def lift(settings: Settings, client: str) -> None:
 
 def test_a_guesser_is_banned_at_every_door_at_once_and_unbanned_at_once(guarded: Settings) -> None:
     bad = "127.0.7.7"
-    doors = [*DOORS.values()] * (limits.BAN_CLIENT // len(DOORS))
-    with ThreadPoolExecutor(len(doors)) as pool:
-        tries = [pool.submit(door, guarded, bad, RESI, f"guess {n}") for n, door in enumerate(doors)]
-    assert [each.result() for each in tries] == [False] * limits.BAN_CLIENT
-    [(client, detail)] = fetch(guarded, "SELECT client::text, detail FROM guard_ban")
+    guesses = (f"guess {number}" for number in range(80))
+    banned: list[Any] = []
+    with ThreadPoolExecutor(12) as pool:
+        while not banned:  # a few more than the limit: two guesses may look the same by the bits we are given
+            tries = [pool.submit(door, guarded, bad, RESI, next(guesses)) for door in [*DOORS.values()] * 3]
+            assert not any(each.result() for each in tries)
+            banned = fetch(guarded, "SELECT client::text, detail FROM guard_ban")
+    [(client, detail)] = banned
     assert client == f"{bad}/32"
     assert RESI in detail
     with ThreadPoolExecutor(len(DOORS)) as pool:

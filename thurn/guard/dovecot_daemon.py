@@ -21,7 +21,7 @@ from thurn.guard.clients import is_ours
 log = structlog.get_logger()
 
 _LONGEST = 64 * 1024  # octets of a question
-_PATIENCE = 0.8  # seconds for a connection; Dovecot itself waits one
+_PATIENCE = 1.5  # seconds for a connection; Dovecot itself waits two
 _PROTOCOLS = frozenset({"imap", "pop3", "sieve", "smtp"})
 _YES, _NO = 0, -1  # a number above 0: wait for so many seconds, then check the password
 

@@ -21,7 +21,7 @@ def render(ports: Mapping[str, int], *, secret: str, nonce: str) -> list[File]:
     text = f"""# Rendered by Thurn.
 auth_policy_server_url = http://127.0.0.1:{ports["guard"]}/sign-in
 auth_policy_server_api_header = Authorization: Bearer {secret}
-auth_policy_server_timeout_msecs = 1000
+auth_policy_server_timeout_msecs = 2000
 auth_policy_hash_nonce = {nonce}
 auth_policy_hash_truncate = 12
 auth_policy_request_attributes = {_ATTRIBUTES}
