@@ -172,3 +172,17 @@ async def test_nobody_changes_another_mailboxs_rules(
         assert (row["active"], row["position"]) == (True, 1)
     for bad in ("0", "x", "99999999999"):
         await sepp.post(f"/rules/{bad}/up", 404)
+
+
+async def test_storage_is_shown_and_what_cannot_be_told_is_said(sepp: Owner, system: Connection) -> None:
+    html = await sepp.get("/storage?ask=empty")
+    assert "The mail server does not answer right now" in html  # there is no Dovecot here
+    await sepp.post("/storage/empty", 409)
+    for used, words in (
+        (None, "Up to 5.0 GB"),
+        (2**30, "1.0 GB of 5.0 GB"),
+        (49 * 10**8, "Nearly full"),
+        (2**43, "Full."),
+    ):
+        await system.execute("UPDATE mailbox SET bytes_used = %s", [used])
+        assert words in await sepp.get()

@@ -30,6 +30,7 @@ class MailboxViewer:
     workspace_name: str
     csrf: str
     session: bytes  # the hash of its token, as in mailbox_session
+    held: int = 0  # mails that wait for a word of the owner
 
 
 async def maybe_mailbox(request: Request, db: Unscoped) -> MailboxViewer | None:

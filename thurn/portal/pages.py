@@ -15,6 +15,7 @@ from thurn.portal import (
     security,
     security_pages,
     setup_pages,
+    storage_pages,
     two_factor,
     two_factor_pages,
 )
@@ -23,6 +24,7 @@ from thurn.portal.edge import AsMailbox, MailboxDb, page
 router = APIRouter(prefix="/mailbox")
 for each in (
     door_pages, security_pages, two_factor_pages, app_password_pages, filter_pages, forwarding_pages, setup_pages,
+    storage_pages,
 ):  # fmt: skip
     router.include_router(each.router)
 
@@ -30,7 +32,9 @@ for each in (
 @router.get("")
 async def home(request: Request, me: AsMailbox, db: MailboxDb) -> Response:
     """What the mailbox holds, and ways to everything else."""
-    row = await one(db, "SELECT quota_bytes, password_changed_at FROM mailbox WHERE id = %s", [me.mailbox_id])
+    row = await one(
+        db, "SELECT quota_bytes, bytes_used, password_changed_at FROM mailbox WHERE id = %s", [me.mailbox_id]
+    )
     return page(
         request,
         me,

@@ -138,7 +138,8 @@ async def find(db: Connection, token: str, *, second_step: bool = False) -> Row 
     return await maybe(
         db,
         """SELECT s.mailbox_id, m.address, m.name, s.workspace_id, w.name AS workspace_name, s.csrf,
-                  s.token_hash AS session
+                  s.token_hash AS session,
+                  (SELECT count(*) FROM held_mail h WHERE h.mailbox_id = s.mailbox_id) AS held
            FROM mailbox_session s JOIN mailbox m ON m.id = s.mailbox_id JOIN workspace w ON w.id = s.workspace_id
            WHERE s.token_hash = %s""",
         [hash_token(token)],
