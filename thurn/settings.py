@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     )
     simulate_seed: int = Field(default=1, description="Chooses how the simulated receivers behave.")
     log_days: int = Field(default=7, ge=1, description="How many days of Postfix's logs are kept as files.")
+    moves_private: bool = Field(
+        default=False, description="Whether mailboxes may be moved here from servers on private networks."
+    )
     trace_days: int = Field(default=30, ge=1, description="How many days back the message trace can be searched.")
     retry_first: int = Field(default=300, description="Seconds until a deferred mail is tried again; grows from there.")
 

@@ -121,6 +121,7 @@ async def bakery(installation: Settings) -> dict[str, Any]:
         "import": last["id"],
         "mailbox": "anna@bakery.example",
         "delivery": delivery["id"],
+        "move": await furniture.moved(house),
         "trace": await furniture.traced(house),
     }
 

@@ -222,3 +222,28 @@ _TRACED = (
     ("refused", "550 5.1.1 <nobody@bakery.example>: Recipient address rejected: no such mailbox"),
     ("postponed", "450 4.7.1 Try again later"),
 )
+
+
+async def moved(house: House) -> int:
+    """A move to the bakery's first mailbox that has ended and left something behind."""
+    async with await connect(house.settings, "system") as db:
+        row = await one(
+            db,
+            """INSERT INTO mailbox_move (workspace_id, mailbox_id, host, port, login, state, folders_total,
+                 folders_done,
+                 messages_total, messages_done, messages_left, bytes_done, started_at, finished_at)
+               SELECT workspace_id, id, 'imap.a-rather-long-provider-name.example', 993,
+                 'anna.with.a.rather.long.name@a-rather-long-provider-name.example', 'done', 12, 12, 31872, 31870, 2,
+                 10415283200, now() - interval '3 hours', now()
+               FROM mailbox WHERE workspace_id = %s ORDER BY id LIMIT 1 RETURNING id""",
+            [house.id],
+        )
+        await db.execute(
+            """INSERT INTO mailbox_move_problem (move_id, workspace_id, folder, uid, size, dated, reason)
+               VALUES (%(move)s, %(w)s, '[Gmail]/All Mail', NULL, NULL, NULL,
+                       'It only shows again what other folders hold.'),
+                      (%(move)s, %(w)s, 'Kunden/Donaudampfschifffahrtsgesellschaft', 4711, 73400320, now(),
+                       'It is larger than 50 MB.')""",
+            {"move": row["id"], "w": house.id},
+        )
+        return int(row["id"])

@@ -18,7 +18,7 @@ WIDTHS = (1440, 390, 320)  # a desk, a phone, and a desk at 400 %
 EMPTY = (
     "", "/campaigns", "/campaigns/new", "/templates", "/templates/new", "/templates/new?start=markdown", "/contacts",
     "/contacts/new", "/contacts/import", "/contacts/lists", "/contacts/imports", "/domains", "/domains/new",
-    "/domains/certificates", "/mailboxes", "/mailboxes/new", "/trace",
+    "/domains/certificates", "/mailboxes", "/mailboxes/new", "/mailboxes/moves", "/mailboxes/moves/new", "/trace",
 )  # fmt: skip
 FULL = (
     "", "/campaigns", "/campaigns?state=draft", "/campaigns/new", "/campaigns/{draft}/edit", "/campaigns/{draft}/check",
@@ -26,9 +26,10 @@ FULL = (
     "/campaigns/{sent}/progress", "/campaigns/{sent}/report", "/campaigns/{sent}/mail", "/templates",
     "/templates/{template}", "/templates/{template}?ask=delete", "/contacts", "/contacts?q=nobody-has-this",
     "/contacts/{contact}", "/contacts/{contact}?ask=delete", "/contacts/lists", "/contacts/lists/{list}",
-    "/contacts/imports", "/contacts/import", "/contacts/import/{import}", "/domains", "/domains/bakery.example",
-    "/domains/certificates", "/domains/bakery.example?ask=remove-domain", "/mailboxes", "/mailboxes/{mailbox}",
+    "/contacts/imports", "/contacts/import", "/contacts/import/{import}", "/domains", "/domains/certificates",
+    "/domains/bakery.example", "/domains/bakery.example?ask=remove-domain", "/mailboxes", "/mailboxes/{mailbox}",
     "/mailboxes/new",
+    "/mailboxes/moves", "/mailboxes/moves/{move}", "/mailboxes/moves/many",
     "/trace", "/trace?q=nobody@bakery.example", "/trace/{trace}", "/trace/campaigns/{sent}/{delivery}",
 )  # fmt: skip
 

@@ -60,6 +60,11 @@ INSERT INTO trace_message (id, workspace_id, node, queue_id, at, ours, sender)
   VALUES (1, %(w)s, 'main', '{SECRET}', now(), true, '{SECRET}@x.example') RETURNING id AS trace_id;
 INSERT INTO trace_recipient (id, workspace_id, trace_id, at, recipient, state, changed_at)
   SELECT 1, workspace_id, id, at, sender, 'delivered', at FROM trace_message RETURNING 1;
+INSERT INTO mailbox_move (workspace_id, mailbox_id, host, port, login)
+  SELECT workspace_id, id, 'imap.{SECRET}.example', 993, '{SECRET}' FROM mailbox WHERE workspace_id = %(w)s
+  RETURNING id AS move_id;
+INSERT INTO mailbox_move_problem (move_id, workspace_id, folder, reason)
+  SELECT id, workspace_id, '{SECRET}', 'x' FROM mailbox_move RETURNING 1;
 INSERT INTO list_member (list_id, contact_id, workspace_id)
   SELECT l.id, c.id, %(w)s FROM list l, contact c WHERE l.workspace_id = %(w)s AND c.workspace_id = %(w)s RETURNING 1;
 INSERT INTO contact_import_reject (import_id, row_number, workspace_id, reason, raw)
@@ -67,7 +72,7 @@ INSERT INTO contact_import_reject (import_id, row_number, workspace_id, reason, 
 """.replace("{SECRET}", SECRET)
 TABLES = ("contact", "list", "contact_import", "template", "domain", "mailbox", "alias", "spam_sender", "held_mail",
           "campaign", "list_member", "contact_import_reject", "delivery", "trace_message",
-          "trace_recipient", "api_key", "account", "membership")  # fmt: skip
+          "trace_recipient", "mailbox_move", "api_key", "account", "membership")  # fmt: skip
 
 
 @pytest.fixture
@@ -124,6 +129,7 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "junk_at": 5, "refuse_at": 9, "greylist": True, "digest": True, "digest_hour": 7,
         "sender": f"new.{SECRET}.example", "verdict": "allow",
         "client": "198.51.100.7", "network": "192.0.2.0/24", "minutes": 5, "note": "n", "detail": "d",
+        "host": "x.example", "port": 993, "login": "x", "fingerprint": "",
     }  # fmt: skip
     return {"json": {name: samples[name] for name in schema["properties"]}}
 
@@ -160,6 +166,7 @@ async def test_every_operation_needs_a_key_and_is_described(browser: httpx.Async
             "trace_id",
             "delivery_id",
             "held_id",
+            "move_id",
         ),
         1,
     )

@@ -29,6 +29,7 @@ COMMANDS = {
     "feedback": "feedback",
     "guard": "guard",
     "trace": "trace",
+    "move": "moves",
 }
 
 

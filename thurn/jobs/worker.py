@@ -14,6 +14,7 @@ from thurn.delivery.fold import fold
 from thurn.heartbeat import beat
 from thurn.jobs.app import make_app
 from thurn.log import configure_logging
+from thurn.moves.runner import Runner
 from thurn.settings import Settings
 from thurn.tracking.loader import load_spool
 
@@ -75,6 +76,7 @@ async def _run(settings: Settings) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(beat(settings, "worker"))
         tasks.create_task(_jobs(settings))
+        tasks.create_task(Runner(settings).run())
         tasks.create_task(loop(settings, "fold", fold, 0.2))
         tasks.create_task(loop(settings, "hits", lambda db: load_spool(settings, db), 0.3))
         tasks.create_task(loop(settings, "finish", _finish, 1.0))

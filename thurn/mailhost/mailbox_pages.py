@@ -10,6 +10,7 @@ from thurn.db.connect import Connection
 from thurn.mailhost import mailboxes, service
 from thurn.mailhost.clientsetup import access
 from thurn.mailhost.names import readable
+from thurn.moves.service import count_moves
 from thurn.problems import Conflict, Invalid, Problem
 from thurn.settings import Settings
 from thurn.web.edge import AppSettings, Db, SignedIn, Viewer
@@ -43,7 +44,8 @@ async def table(
         "mailhost/mailboxes.html",
         block="rows",
         mailboxes=shown,
-        total=await mailboxes.count_mailboxes(db),
+        total=(total := await mailboxes.count_mailboxes(db)),
+        counts={"mailboxes": total, "moves": await count_moves(db)},
         domains=bool(await service.domain_page(db, limit=1)),
         q=q,
         newer=str(here.include_query_params(before=shown[0]["address"])) if has_newer and shown else "",

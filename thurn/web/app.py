@@ -25,7 +25,9 @@ from thurn.web.csrf import check_csrf
 from thurn.web.edge import is_secure
 from thurn.web.security import Guard
 
-FEATURES = ("accounts", "audience", "content", "campaigns", "certificates", "mailhost", "trace", "spam", "guard")
+FEATURES = (
+    "accounts", "audience", "content", "campaigns", "certificates", "moves", "mailhost", "trace", "spam", "guard",
+)  # fmt: skip
 API = "/api/v1"
 _STATIC = Path(__file__).parent / "static"
 _TRACKED = frozenset({"/o/", "/c/", "/u/"})

@@ -56,6 +56,8 @@ STATES: dict[str, tuple[str, str]] = {
     # sign-in
     "Refused": ("crossed", "warn"),
     # import
+    "Moving": ("live", "live"),
+    "Moved": ("ok", "ok"),
     "Importing": ("live", "live"),
     "Imported": ("ok", "ok"),
     "Failed": ("bad", "bad"),

@@ -1,0 +1,1 @@
+"""Moves: bringing a mailbox here from another server, over IMAP."""
