@@ -4,9 +4,9 @@ Postfix has Dovecot check its passwords, so it is asked here too. Whatever goes 
 count people still sign in.
 """
 
-import json
 from typing import Any
 
+import orjson
 import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
@@ -50,7 +50,7 @@ async def _told(request: Request) -> dict[str, Any]:
         text += part
         if len(text) > _LONGEST:
             raise ValueError("too long")
-    told = json.loads(text.decode("utf-8", "replace"))
+    told = orjson.loads(text.decode("utf-8", "replace"))
     if not isinstance(told, dict):
         raise ValueError("no object")
     return told
