@@ -373,8 +373,41 @@ def moved(settings: Settings, address: str, mark: str, source: str, target: str)
         client.expunge()
 
 
+def teach(settings: Settings, what: str, address: str, text: str) -> None:
+    link = http.client.HTTPConnection("127.0.0.1", settings.port["rspamd"], timeout=10)
+    headers = {"Password": Secrets(settings.state).ensure("rspamd"), "Deliver-To": address}
+    link.request("POST", f"/learn{what}", message(uuid.uuid4().hex, text), headers)
+    assert link.getresponse().status in {200, 204, 208}  # 204: it knows as much already
+    link.close()
+
+
+def test_what_one_domain_learns_shapes_nobody_elses_mail(stack: Settings) -> None:
+    offer = (
+        "Cheap watches and blue pills for you my dear friend, {} order today and pay by wire transfer tomorrow morning"
+    )
+    news = "The village fair begins on Sunday, {} bring bread, radish and cheese, the brass band plays from noon on"
+    query(stack, """WITH d AS (INSERT INTO domain (workspace_id, name, bounce_host, proven_at)
+                      VALUES (1, 'laugen.example', 'bounce.laugen.example', now()) RETURNING id)
+                    INSERT INTO mailbox (workspace_id, domain_id, address, password_hash)
+                    SELECT 1, id, 'leni@laugen.example', 'x' FROM d""")  # fmt: skip
+    try:
+        for word in ("please", "really", "kindly", "quickly"):
+            teach(stack, "spam", RESI, offer.format(word))
+            teach(stack, "ham", RESI, news.format(word))
+        hand_in(stack, [RESI], body=offer.format("now"))
+        hand_in(stack, ["leni@laugen.example"], body=offer.format("now"))
+        said = {
+            row["rcpts"][0]: [symbol["name"] for symbol in row["symbols"]]
+            for row in query(stack, "SELECT rcpts, symbols FROM spam_verdict")
+        }
+        assert "BAYES_SPAM" in said[RESI]
+        assert "BAYES_SPAM" not in said["leni@laugen.example"]
+    finally:
+        query(stack, "DELETE FROM domain WHERE name = 'laugen.example'")
+
+
 def learnt(settings: Settings) -> dict[str, int]:
-    """How many mails each class of the filter has learnt, over all domains."""
+    """How many mails each class of the domain's filter has learnt."""
 
     def redis(*command: str) -> str:
         password = Secrets(settings.state).ensure("redis")
@@ -384,7 +417,7 @@ def learnt(settings: Settings) -> dict[str, int]:
         ).stdout  # fmt: skip
 
     found = {"learns_spam": 0, "learns_ham": 0}
-    for key in redis("--scan", "--pattern", "RS*").split():
+    for key in redis("--scan", "--pattern", f"RS{DOMAIN}*").split():
         if redis("TYPE", key).strip() == "hash":
             for what in found:
                 found[what] += int(redis("HGET", key, what).strip() or 0)

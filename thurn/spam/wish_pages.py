@@ -19,8 +19,8 @@ from thurn.web.render import page
 
 router = APIRouter()
 
-_JUNK = {4: "Strict: from 4 points", 6: "Normal: from 6 points", 9: "Lenient: from 9 points", NEVER: "Never"}
-_REFUSE = {10: "Strict: from 10 points", 15: "Normal: from 15 points", 25: "Lenient: from 25 points", NEVER: "Never"}
+_JUNK = {4: "Strict, from 4 points", 6: "Normal, from 6 points", 9: "Lenient, from 9 points", NEVER: "Never"}
+_REFUSE = {10: "Strict, from 10 points", 15: "Normal, from 15 points", 25: "Lenient, from 25 points", NEVER: "Never"}
 _FIELDS = ("junk_at", "refuse_at", "greylist", "digest", "digest_hour")
 Text = Annotated[str, Form(max_length=400)]
 
@@ -50,7 +50,7 @@ async def context(
     field = getattr(refused, "field", "sender") if refused else ""
     return {
         "whose": whose,
-        "options": options(own, above, whose.above),
+        "options": options(own, above),
         "own": {name: _text(getattr(own, name)) for name in _FIELDS},
         "outcome": preferences.outcome(effective),
         "senders": await preferences.senders(db, whose.domain_id, whose.mailbox_id),
@@ -60,23 +60,23 @@ async def context(
     }
 
 
-def options(own: Preferences, above: Effective, who: str) -> dict[str, list[tuple[str, str]]]:
+def options(own: Preferences, above: Effective) -> dict[str, list[tuple[str, str]]]:
     """The choices of every field; the first is to leave it to those above, with what that means."""
 
     def points(known: Mapping[int, str], mine: int | None, theirs: int) -> list[tuple[str, str]]:
         named = {**known, **({mine: f"From {mine} points"} if mine is not None and mine not in known else {})}
         default = known.get(theirs, f"from {theirs} points")
-        return [("", f"As {who}: {default[0].lower()}{default[1:]}"), *((str(k), named[k]) for k in sorted(named))]
+        return [("", f"Default: {default[0].lower()}{default[1:]}"), *((str(k), named[k]) for k in sorted(named))]
 
     def switch(theirs: bool) -> list[tuple[str, str]]:
-        return [("", f"As {who}: {'on' if theirs else 'off'}"), ("yes", "On"), ("no", "Off")]
+        return [("", f"Default: {'on' if theirs else 'off'}"), ("yes", "On"), ("no", "Off")]
 
     return {
         "junk_at": points(_JUNK, own.junk_at, above.junk_at),
         "refuse_at": points(_REFUSE, own.refuse_at, above.refuse_at),
         "greylist": switch(above.greylist),
         "digest": switch(above.digest),
-        "digest_hour": [("", f"As {who}: {above.digest_hour}:00"), *((str(h), f"{h}:00") for h in range(24))],
+        "digest_hour": [("", f"Default: {above.digest_hour}:00"), *((str(h), f"{h}:00") for h in range(24))],
     }
 
 

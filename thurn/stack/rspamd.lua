@@ -90,6 +90,7 @@ local function ask(task)
     local settings = { actions = wanted.actions }
     if wanted.machine then settings.symbols_disabled = { "DMARC_CHECK", "GREYLIST_CHECK", "GREYLIST_SAVE" } end
     task:set_settings(settings)
+    if type(wanted.memory) == "string" then task:cache_set("thurn_memory", wanted.memory) end
     if wanted.allowed then task:cache_set("thurn_allowed", true) end
     if wanted.junk_for and #wanted.junk_for > 0 then
       task:cache_set("thurn_junk_for", table.concat(wanted.junk_for, " "))

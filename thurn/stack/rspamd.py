@@ -6,6 +6,18 @@ from pathlib import Path
 from thurn.stack import rspamd_dkim as dkim
 from thurn.stack.files import Directory, File
 
+# Whose memory a mail is held against, or a lesson goes into: that of the domain it is for. Without one, nobody's.
+_BAYES = """
+per_user = <<EOD
+return function(task)
+  local known = task:cache_get("thurn_memory")
+  if known then return known ~= "" and known or "nobody" end
+  local to = task:get_principal_recipient()
+  return to and to:lower():match("@([^@]+)$") or "nobody"
+end
+EOD
+"""
+
 # Modules that ask servers on the Internet, or judge a client by an address that is always loopback in a simulation.
 _NETWORK = (
     "asn", "bimi", "fuzzy_check", "hfilter", "mid", "mime_types", "multimap", "mx_check", "neural", "once_received",
@@ -46,6 +58,7 @@ def render(
         # What a sender's own policy says of mail that pretends to be theirs.
         "dmarc": 'actions = { quarantine = "add header"; reject = "reject"; }\n',
         "dkim_signing": dkim.signing(state),
+        "classifier-bayes": f"min_learns = {3 if simulate else 50};{_BAYES}",
         "greylist": f"timeout = {2 if simulate else 300}s;\n",
     }
     for module in (*_NEVER, *(_NETWORK if simulate else ())):
