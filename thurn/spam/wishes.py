@@ -106,12 +106,14 @@ async def mailboxes_of(db: Connection, recipients: Iterable[str]) -> dict[int, i
         seen.add(address)
         local, _, domain = address.rpartition("@")
         base = f"{local.partition('+')[0]}@{domain}"
+        targets: list[str] = []
         for form in dict.fromkeys((address, base)):  # as Postfix asks; a catch-all and alias domains are in the answer
-            targets = await maybe(db, "SELECT targets FROM mta.aliases(%s)", [form])
-            if targets is not None:
-                waiting += [(each.strip().lower(), depth + 1) for each in targets["targets"].split(",")]
+            row = await maybe(db, "SELECT targets FROM mta.aliases(%s)", [form])
+            if row is not None:
+                targets = [each.strip().lower() for each in row["targets"].split(",")]
                 break
-        else:
+        waiting += [(each, depth + 1) for each in targets]
+        if not targets or {address, base} & set(targets):  # it stays here, perhaps besides going on
             box = await maybe(db, "SELECT id, workspace_id FROM mailbox WHERE address = ANY(%s)", [[address, base]])
             if box is not None:
                 found[box["id"]] = box["workspace_id"]
