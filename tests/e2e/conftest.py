@@ -123,6 +123,7 @@ async def bakery(installation: Settings) -> dict[str, Any]:
         "delivery": delivery["id"],
         "move": await furniture.moved(house),
         "trace": await furniture.traced(house),
+        "held": await furniture.held(house, "anna@bakery.example"),
     }
 
 

@@ -176,6 +176,31 @@ async def mailbox(house: House, address: str, name: str = "") -> None:
     await house.do(lambda db: add_mailbox(db, house.id, address=address, name=name))
 
 
+async def held(house: House, address: str) -> int:
+    """Mails that are held for a mailbox, and a sender it blocks; the newest of them."""
+    reasons = [{"name": name, "score": 6.0, "options": []} for name in ("DMARC_POLICY_REJECT", "URIBL_BLACK")]
+    message = b"Content-Type: text/plain\r\n\r\nPay at https://bank.example/" + b"x" * 200 + b"\r\n"
+    newest = 0
+    async with await connect(house.settings, "system", autocommit=True) as db:
+        for subject in ("", "Oven service, new dates", "Rechnung" + "s" * 90):
+            row = await one(
+                db,
+                """INSERT INTO held_mail (workspace_id, mailbox_id, queue_id, mail_from, header_from, subject, score,
+                     required, symbols, size, message)
+                   SELECT workspace_id, id, 'Q', 'x@evil.example', 'accounts@a-very-long-name-of-a-shop.example', %s,
+                     17.3, 15, %s, %s, %s FROM mailbox WHERE address = %s RETURNING id""",
+                [subject, Jsonb(reasons), len(message), message, address],
+            )
+            newest = row["id"]
+        await db.execute(
+            """INSERT INTO spam_sender (workspace_id, domain_id, mailbox_id, verdict, sender)
+               SELECT workspace_id, domain_id, id, 'block', 'somebody.who.writes@a-very-long-name-of-a-shop.example'
+               FROM mailbox WHERE address = %s""",
+            [address],
+        )
+    return newest
+
+
 async def traced(house: House) -> int:
     """Mails to the bakery from strangers and to strangers, as the trace shows them; the one with the longest route."""
     async with await connect(house.settings, "system") as db:

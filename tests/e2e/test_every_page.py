@@ -19,6 +19,7 @@ EMPTY = (
     "", "/campaigns", "/campaigns/new", "/templates", "/templates/new", "/templates/new?start=markdown", "/contacts",
     "/contacts/new", "/contacts/import", "/contacts/lists", "/contacts/imports", "/domains", "/domains/new",
     "/domains/certificates", "/mailboxes", "/mailboxes/new", "/mailboxes/moves", "/mailboxes/moves/new", "/trace",
+    "/quarantine",
 )  # fmt: skip
 FULL = (
     "", "/campaigns", "/campaigns?state=draft", "/campaigns/new", "/campaigns/{draft}/edit", "/campaigns/{draft}/check",
@@ -30,6 +31,8 @@ FULL = (
     "/domains/bakery.example", "/domains/bakery.example?ask=remove-domain", "/mailboxes", "/mailboxes/{mailbox}",
     "/mailboxes/new",
     "/mailboxes/moves", "/mailboxes/moves/{move}", "/mailboxes/moves/many",
+    "/quarantine", "/quarantine?q=nothing-like-it", "/quarantine/{held}", "/quarantine/{held}?ask=release",
+    "/mailboxes/{mailbox}/spam", "/domains/bakery.example/spam",
     "/trace", "/trace?q=nobody@bakery.example", "/trace/{trace}", "/trace/campaigns/{sent}/{delivery}",
 )  # fmt: skip
 
