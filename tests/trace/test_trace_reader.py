@@ -187,6 +187,32 @@ async def test_refusals_expiry_and_notices_are_part_of_it(
     assert [step["what"] for step in seen["steps"]] == ["expired", "told"]
 
 
+async def test_what_leaves_the_house_by_an_alias_is_seen_by_whose_alias_it_is(
+    clean: Settings, log: Path, app_pool: Pool, tenants: int
+) -> None:
+    one, two, fake = "4Nl1Wk2bQHz1", "4Nl1Wk2bQHz2", "4Nl1Wk2bQHz3"
+    door = f"127.0.0.1[127.0.0.1]:{clean.port['forward']}"
+    log.write_bytes(
+        lines(
+            ("smtpd", f"{one}: client=x.example[192.0.2.9]"),
+            ("qmgr", f"{one}: from=<z@far.example>, size=7, nrcpt=1 (queue active)"),
+            ("forward/smtpd", f"{two}: client=localhost[127.0.0.1]"),
+            ("qmgr", f"{two}: from=<SRS0=x=y=far.example=z@mail.example>, size=7, nrcpt=1 (queue active)"),
+            ("smtp", (f"{one}: to=<f=out.example@forward.invalid>, orig_to=<a@ours.example>, relay={door}, {OUT}, "
+                     f"dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as {two})")),
+            ("smtp", f"{two}: to=<f@out.example>, relay=out[192.0.2.1]:25, {OUT}, dsn=2.0.0, status=sent (250 ok)"),
+            # Another server may say what it likes: it makes nobody the owner of somebody's mail.
+            ("smtp", (f"{one}: to=<q@far.example>, orig_to=<b@ours.example>, relay=far[192.0.2.1]:25, {OUT}, "
+                     f"dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as {fake})")),
+            ("smtp", f"{fake}: to=<secret@out.example>, relay=o[192.0.2.1]:25, {OUT}, dsn=2.0.0, status=sent (250 ok)"),
+        )
+    )  # fmt: skip
+    await read(clean)
+    assert [row[1] for row in await found(app_pool, 1, "f@out.example")] == ["f@out.example"]
+    assert await found(app_pool, 1, "secret@out.example") == []
+    assert await found(app_pool, tenants) == []
+
+
 async def test_pages_follow_one_another_without_gap_or_repeat(
     clean: Settings, log: Path, app_pool: Pool, tenants: int
 ) -> None:

@@ -1,8 +1,10 @@
 """A mail's way in words."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from thurn.trace.route import reason
+from thurn.trace.route import reason, route, state_of
 
 
 @pytest.mark.parametrize(
@@ -18,3 +20,22 @@ from thurn.trace.route import reason
 )
 def test_why_a_mail_did_not_arrive(state: str, reply: str, words: str) -> None:
     assert reason(state, reply) == words
+
+
+def test_what_the_spam_filter_held_against_it_is_said_in_sentences() -> None:
+    now = datetime(2026, 11, 24, tzinfo=UTC)
+    verdict = {
+        "at": now, "action": "reject", "score": 17.2, "required": 15.0, "spf": "fail", "dkim": "", "dmarc": "fail",
+        "arc": "", "header_from": "anna@brotzeit.example", "mail_from": "x@elsewhere.example",
+        "symbols": [{"name": "DMARC_POLICY_REJECT", "score": 2.0}, {"name": "ODD"}, {"score": 1}],
+    }  # fmt: skip
+    mail = {
+        "queue_id": "4Nl1Wk2bQHz1", "at": now, "login": "", "client_ip": "192.0.2.7", "client_name": "unknown",
+        "verdict": verdict, "recipients": [], "steps": [],
+    }  # fmt: skip
+    (came, judged) = route(mail)
+    assert came.title == "Taken in"
+    assert (judged.kind, judged.title) == ("bad", "Refused as spam")
+    assert "Claims to be from brotzeit.example, but was not sent from their server." in judged.text
+    assert ("SPF", "fail") in judged.facts
+    assert state_of(mail) == ""

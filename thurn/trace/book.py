@@ -4,6 +4,7 @@ A row belongs to a workspace that the mail concerns: the sender's, by its login 
 or a recipient's, by the domain. A recipient's workspace sees its own recipients only.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from typing import Any
 from thurn.trace.lines import Entry
 
 LONGEST_KEY = 300
+_QUEUED = re.compile(r"queued as ([0-9A-Za-z]{6,30})$")
 _ABANDONED = timedelta(hours=1)  # a mail that never reached the queue: its client went away
 _OLDEST = timedelta(days=10)  # twice as long as a mail stays in a queue
 
@@ -33,6 +35,7 @@ class Mail:
     helo: str = ""
     login: str = ""
     queued: bool = False
+    sent_on_by: list[int] = field(default_factory=list)  # workspaces whose alias or copy this is
     rows: dict[str, tuple[int, bool]] = field(default_factory=dict)  # workspace -> trace_message, is it the sender's
     recipients: dict[str, int] = field(default_factory=dict)  # lines: trace_message, recipient, original -> its row
 
@@ -90,8 +93,9 @@ class Batch:
 class Book:
     """The mails of one node's queue."""
 
-    def __init__(self, mails: Mapping[str, Mail]) -> None:
+    def __init__(self, mails: Mapping[str, Mail], door: str = "") -> None:
         self.mails = dict(mails)
+        self._door = door  # our own, by which mx sends on what leaves the house: relay, as the log names it
 
     def take(self, entries: list[tuple[datetime, Entry]], domains: Domains, ids: Iterator[int]) -> Batch:
         """The rows that these lines add. `ids` gives six numbers for each entry at least."""
@@ -130,8 +134,13 @@ class Book:
                 if entry.what == "refused":
                     mail.sender = mail.sender or entry.sender
                     mail.helo = entry.helo
-                for workspace, ours in _concerned(mail, entry, domains):
+                concerned = _concerned(mail, entry, domains)
+                for workspace, ours in concerned:
                     _reach(mail, workspace, ours, at, entry, ids, batch)
+                if self._door and entry.relay == self._door and (queued := _QUEUED.search(entry.reply)):
+                    heir = self.mails.setdefault(queued[1], Mail(queued[1], at))
+                    heir.sent_on_by = sorted({*heir.sent_on_by, *(workspace for workspace, _ in concerned)})
+                    batch.changed.add(queued[1])
                 return
         for trace_id, _ in mail.rows.values():
             if entry.reply:
@@ -178,8 +187,8 @@ def _concerned(mail: Mail, entry: Entry, domains: Domains) -> list[tuple[int, bo
     elif mail.service.removeprefix("postfix").startswith(("/forward", "/submission", "/webmail")):
         sender = _workspace(mail.sender, domains)  # doors that take our own senders only
     found = {workspace: False for a in (entry.recipient, entry.original) if (workspace := _workspace(a, domains))}
-    if sender:
-        found[sender] = True
+    for workspace in (*mail.sent_on_by, *([sender] if sender else [])):
+        found[workspace] = True
     return list(found.items())
 
 

@@ -23,7 +23,8 @@ class TraceReader:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tail = Tail(settings.state / "log" / "mx.mail.log")
-        self._book = Book({})
+        self._door = f"127.0.0.1[127.0.0.1]:{settings.port['forward']}"
+        self._book = Book({}, self._door)
 
     async def run(self) -> None:
         """Follow the log for ever."""
@@ -35,7 +36,7 @@ class TraceReader:
         row = await maybe(db, "SELECT inode, position FROM trace_position WHERE node = %s", [node])
         self._tail.inode, self._tail.position = (row["inode"], row["position"]) if row else (0, 0)
         rows = await db.execute("SELECT queue_id, known FROM trace_open WHERE node = %s", [node])
-        self._book = Book({row["queue_id"]: Mail.of(row["known"]) async for row in rows})
+        self._book = Book({row["queue_id"]: Mail.of(row["known"]) async for row in rows}, self._door)
         await db.commit()
 
     async def step(self, db: Connection) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from thurn.campaigns.why import why
 from thurn.feedback.classify import classify
+from thurn.spam.reasons import reasons
 
 # state of a recipient -> word of the vocabulary
 WORDS = {
@@ -88,6 +89,13 @@ def _received(mail: Mapping[str, Any]) -> Stop:
 def _judged(verdict: Mapping[str, Any]) -> Stop:
     kind, title = _VERDICTS.get(verdict["action"], ("done", "Not taken for spam"))
     text = f"{verdict['score']:.1f} points; refused from {verdict['required']:.0f}."
+    if kind != "done":
+        said = reasons(
+            [symbol | {"score": float(symbol.get("score") or 0)} for symbol in verdict["symbols"] if "name" in symbol],
+            header_from=verdict["header_from"],
+            mail_from=verdict["mail_from"],
+        )
+        text += " " + " ".join(each.text for each in said)
     checks = [(name.upper(), verdict[name] or "none") for name in ("spf", "dkim", "dmarc", "arc")]
     symbols = [
         (f"{float(symbol.get('score') or 0):+.1f}", str(symbol.get("name", ""))) for symbol in verdict["symbols"][:12]
