@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from procrastinate import JobContext
 
-from thurn.db.connect import connect
+from thurn.db.connect import Connection, connect
 from thurn.jobs.app import jobs, settings_of
 from thurn.spam import quarantine
 from thurn.spam.digest import send_due
@@ -24,14 +24,19 @@ async def list_held_mail(context: JobContext, timestamp: int) -> None:
 @jobs.periodic(cron="41 * * * *")
 @jobs.task(name="forget_spam", pass_context=True, queueing_lock="forget_spam")
 async def forget_spam(context: JobContext, timestamp: int) -> None:
-    """Delete what is older than 30 days, in portions: nobody waits for a lock."""
+    """Delete what is older than 30 days."""
     async with await connect(settings_of(context), "system", autocommit=True) as db:
-        for table, days in (("held_mail", quarantine.DAYS), ("spam_verdict", VERDICT_DAYS)):
-            gone = 1
-            while gone:
-                cursor = await db.execute(
-                    f"""DELETE FROM {table} WHERE id IN (
-                          SELECT id FROM {table} WHERE at < now() - make_interval(days => %s) LIMIT 5000)""",  # noqa: S608
-                    [days],
-                )
-                gone = cursor.rowcount
+        await forget(db)
+
+
+async def forget(db: Connection) -> None:
+    """In portions, on an autocommit connection: nobody waits for a lock."""
+    for table, days in (("held_mail", quarantine.DAYS), ("spam_verdict", VERDICT_DAYS)):
+        gone = 1
+        while gone:
+            cursor = await db.execute(
+                f"""DELETE FROM {table} WHERE id IN (
+                      SELECT id FROM {table} WHERE at < now() - make_interval(days => %s) LIMIT 5000)""",  # noqa: S608
+                [days],
+            )
+            gone = cursor.rowcount
