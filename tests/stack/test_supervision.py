@@ -115,8 +115,8 @@ def test_a_role_that_cannot_start_is_reported_with_the_end_of_its_log(state: Pat
 
 
 def test_an_unknown_role_is_named(state: Path) -> None:
-    with pytest.raises(StackError, match="no role “webmail”"):
-        start_stack(state, ["webmail"])
+    with pytest.raises(StackError, match="no role “teapot”"):
+        start_stack(state, ["teapot"])
 
 
 def test_only_masters_and_those_who_become_somebody_else_keep_root(stack: Settings) -> None:
