@@ -65,6 +65,9 @@ INSERT INTO mailbox_move (workspace_id, mailbox_id, host, port, login)
   RETURNING id AS move_id;
 INSERT INTO mailbox_move_problem (move_id, workspace_id, folder, reason)
   SELECT id, workspace_id, '{SECRET}', 'x' FROM mailbox_move RETURNING 1;
+INSERT INTO mailbox_rule (workspace_id, mailbox_id, position, field, contains, action)
+  SELECT workspace_id, id, 1, 'from', '{SECRET}', 'trash' FROM mailbox WHERE workspace_id = %(w)s
+  RETURNING id AS rule_id;
 INSERT INTO list_member (list_id, contact_id, workspace_id)
   SELECT l.id, c.id, %(w)s FROM list l, contact c WHERE l.workspace_id = %(w)s AND c.workspace_id = %(w)s RETURNING 1;
 INSERT INTO contact_import_reject (import_id, row_number, workspace_id, reason, raw)
@@ -125,6 +128,8 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "contact": {"email": "x@x.example"}, "from_address": f"a@{SECRET}.example", "from_name": "x", "reply_to": "",
         "template_id": theirs.values["template_id"], "list_ids": [theirs.values["list_id"]],
         "password": "Long enough 123",
+        "active": True, "first_day": None, "last_day": None, "body": "x", "every_days": 3,
+        "field": "from", "contains": "x", "action": "trash", "argument": "",
         "address": f"fresh@{SECRET}.example", "quota_bytes": 10**9, "enabled": True,
         "junk_at": 5, "refuse_at": 9, "greylist": True, "digest": True, "digest_hour": 7,
         "sender": f"new.{SECRET}.example", "verdict": "allow",
@@ -163,6 +168,7 @@ async def test_every_operation_needs_a_key_and_is_described(browser: httpx.Async
             "template_id",
             "campaign_id",
             "key_id",
+            "rule_id",
             "trace_id",
             "delivery_id",
             "held_id",

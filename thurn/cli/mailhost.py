@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from thurn.cli import mailbox_portal
 from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
 from thurn.db.connect import Connection
 from thurn.mailhost import mailboxes, service
@@ -30,6 +31,7 @@ PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
+    mailbox_portal.add_to(mailbox)
     app.add_typer(domain, name="domain")
     app.add_typer(mailbox, name="mailbox")
 

@@ -3,8 +3,6 @@
 from datetime import date
 from typing import get_args
 
-import structlog
-
 from thurn.db.connect import Connection, Row
 from thurn.db.fetch import maybe, one, rows
 from thurn.mailhost import forwards
@@ -13,8 +11,6 @@ from thurn.portal.inner import door_key
 from thurn.portal.sieve import Absence, Action, Field, Rule
 from thurn.problems import Conflict, Invalid, NotFound
 from thurn.settings import Settings
-
-log = structlog.get_logger()
 
 MOST_RULES = 100
 LONGEST_BODY, LONGEST_SUBJECT, LONGEST_TEXT = 10_000, 200, 200
@@ -206,10 +202,10 @@ async def publish(db: Connection, settings: Settings, mailbox_id: int) -> bool:
             else:
                 await server.put(sieve.SCRIPT, script)
     except (managesieve.Unreachable, managesieve.Refused) as error:
-        log.warning("script not taken", mailbox=row["address"], error=str(error))
         await db.execute(
-            "INSERT INTO mailbox_filter_pending (mailbox_id, workspace_id) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-            [mailbox_id, row["workspace_id"]],
+            """INSERT INTO mailbox_filter_pending (mailbox_id, workspace_id, reason) VALUES (%s, %s, %s)
+               ON CONFLICT (mailbox_id) DO UPDATE SET reason = excluded.reason""",
+            [mailbox_id, row["workspace_id"], str(error)[:500]],
         )
         return False
     await db.execute("DELETE FROM mailbox_filter_pending WHERE mailbox_id = %s", [mailbox_id])

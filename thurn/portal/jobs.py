@@ -1,5 +1,6 @@
 """Background jobs of the portal: what the mail server could not take at once."""
 
+import structlog
 from procrastinate import JobContext
 
 from thurn.db.connect import connect
@@ -8,6 +9,7 @@ from thurn.jobs.app import jobs, settings_of
 from thurn.portal import filters
 from thurn.settings import Settings
 
+log = structlog.get_logger()
 _AT_A_TIME = 200
 
 
@@ -42,5 +44,8 @@ async def publish_pending(settings: Settings) -> int:
         taken = 0
         for row in waiting:
             async with db.transaction():
-                taken += await filters.publish(db, settings, row["mailbox_id"])
+                took = await filters.publish(db, settings, row["mailbox_id"])
+            if not took:
+                log.warning("script not taken", mailbox_id=row["mailbox_id"])  # the reason is in its row
+            taken += took
     return taken

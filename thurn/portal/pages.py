@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from thurn.db.fetch import one
 from thurn.mailhost import app_passwords, forwards
 from thurn.portal import (
+    admin_pages,
     app_password_pages,
     door_pages,
     filter_pages,
@@ -21,15 +22,15 @@ from thurn.portal import (
 )
 from thurn.portal.edge import AsMailbox, MailboxDb, page
 
-router = APIRouter(prefix="/mailbox")
+portal = APIRouter(prefix="/mailbox")
 for each in (
     door_pages, security_pages, two_factor_pages, app_password_pages, filter_pages, forwarding_pages, setup_pages,
     storage_pages,
 ):  # fmt: skip
-    router.include_router(each.router)
+    portal.include_router(each.router)
 
 
-@router.get("")
+@portal.get("")
 async def home(request: Request, me: AsMailbox, db: MailboxDb) -> Response:
     """What the mailbox holds, and ways to everything else."""
     row = await one(
@@ -47,3 +48,8 @@ async def home(request: Request, me: AsMailbox, db: MailboxDb) -> Response:
         forwarding=await forwards.get(db, me.mailbox_id),
         ways=await security.ways(db, me.mailbox_id, limit=3),
     )
+
+
+router = APIRouter()
+router.include_router(portal)
+router.include_router(admin_pages.router)

@@ -10,6 +10,7 @@ from thurn.guard import sign_ins
 from thurn.mailhost import app_passwords, mailboxes, passwords
 from thurn.portal import changes, sessions
 from thurn.problems import Invalid
+from thurn.webmail.service import OPERATORS_LINK
 
 _PROTOCOLS = {
     "imap": "Mail program", "pop3": "Mail program (POP3)", "smtp": "Mail program, sending",
@@ -61,7 +62,9 @@ def _what(protocol: str, client: str, app: str | None) -> str:
     if app:
         return f"“{app}”"
     named = _PROTOCOLS.get(protocol, protocol)
-    seen = device(client) if protocol in ("portal", "webmail") else ""
+    seen = ""
+    if protocol in ("portal", "webmail"):
+        seen = client if client == OPERATORS_LINK else device(client)
     return f"{named}, {seen}" if seen else named
 
 

@@ -26,7 +26,8 @@ from thurn.web.edge import is_secure
 from thurn.web.security import Guard
 
 FEATURES = (
-    "accounts", "audience", "content", "campaigns", "certificates", "moves", "mailhost", "trace", "spam", "guard",
+    "accounts", "audience", "content", "campaigns", "certificates", "moves", "mailhost", "portal", "trace",
+    "spam", "guard",
 )  # fmt: skip
 API = "/api/v1"
 _STATIC = Path(__file__).parent / "static"
@@ -96,7 +97,7 @@ def create_app(settings: Settings) -> Application:
     errors.install(app)
     for feature in FEATURES:
         app.include_router(import_module(f"thurn.{feature}.api").router, prefix=API)
-    for feature in (*FEATURES, "reports", "portal", "webmail"):  # the last have pages only
+    for feature in (*FEATURES, "reports", "webmail"):  # the last have pages only
         pages = import_module(f"thurn.{feature}.pages").router
         app.include_router(pages, dependencies=[Depends(check_csrf)], include_in_schema=False)
     app.add_api_route("/healthz", _health, include_in_schema=False)

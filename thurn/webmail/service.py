@@ -19,6 +19,8 @@ LONGEST = timedelta(hours=24)
 IDLE = timedelta(minutes=75)  # longer than Roundcube's own patience, which ends a session first
 _GRAIN = timedelta(minutes=5)  # how exactly the last use is known
 
+OPERATORS_LINK = "a link made by the operator"  # who came by it, among the sign-ins of a mailbox
+
 Way = Literal["cookie", "link"]
 
 
@@ -50,7 +52,7 @@ async def invite(
 
 async def link(db: Connection, workspace: int, mailbox_id: int, *, lasts: timedelta) -> str:
     """A token for a link that opens a mailbox once, whoever has it: for operators."""
-    return await _token(db, workspace, mailbox_id, "link", None, lasts, "", "a link made by the operator")
+    return await _token(db, workspace, mailbox_id, "link", None, lasts, "", OPERATORS_LINK)
 
 
 async def _token(

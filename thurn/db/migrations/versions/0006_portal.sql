@@ -82,6 +82,7 @@ SELECT wall_off('mailbox_rule');
 CREATE TABLE mailbox_filter_pending (
   mailbox_id   int PRIMARY KEY REFERENCES mailbox ON DELETE CASCADE,
   workspace_id int NOT NULL REFERENCES workspace ON DELETE CASCADE,
-  since        timestamptz NOT NULL DEFAULT now()
+  since        timestamptz NOT NULL DEFAULT now(),
+  reason       text NOT NULL DEFAULT ''         -- what went wrong the last time, for operators
 );
 SELECT wall_off('mailbox_filter_pending');
