@@ -3,7 +3,10 @@
 How far it has read is committed together with what it has read, so each line counts once, whatever is killed.
 """
 
+import asyncio
 from datetime import UTC, datetime
+
+import structlog
 
 from thurn.db.connect import Connection
 from thurn.db.fetch import maybe
@@ -14,6 +17,9 @@ from thurn.trace.book import Book, Mail, domains_of
 from thurn.trace.lines import parse
 from thurn.trace.store import numbers, workspaces, write
 
+log = structlog.get_logger()
+
+_STUMBLE = 10.0  # seconds until the next try
 _ROWS = 6  # that one line adds at most: a message and a recipient for each of three workspaces
 
 
@@ -27,8 +33,13 @@ class TraceReader:
         self._book = Book({}, self._door)
 
     async def run(self) -> None:
-        """Follow the log for ever."""
-        await follow(self._settings, self.load, self.step)
+        """Follow the log for ever. What it may stumble over must not take the reading of bounces down with it."""
+        while True:
+            try:
+                await follow(self._settings, self.load, self.step)
+            except Exception:
+                log.exception("the message trace stumbles, trying again")
+                await asyncio.sleep(_STUMBLE)
 
     async def load(self, db: Connection) -> None:
         """Take up where the last life has committed."""
