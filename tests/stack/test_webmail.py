@@ -1,6 +1,7 @@
 """Real Roundcube behind real Caddy: who gets in, what the session's password opens, and what is left afterwards."""
 
 import asyncio
+import base64
 import imaplib
 import re
 import smtplib
@@ -12,7 +13,7 @@ from datetime import timedelta
 import httpx
 import psycopg
 import pytest
-from stackworld import PASSWORD, RESI, STRANGER, XAVER, Outside, message, trusting, wait_for
+from stackworld import DOMAIN, PASSWORD, RESI, STRANGER, XAVER, Outside, message, read_until_ok, trusting, wait_for
 
 from thurn.db.connect import connect, conninfo
 from thurn.settings import Settings
@@ -235,6 +236,23 @@ def test_roundcubes_role_sees_its_own_tables_and_none_of_ours(stack: Settings) -
             db.execute("SELECT * FROM mta.dovecot_user")
 
 
+def test_the_portals_script_is_not_offered_among_webmails_filters(stack: Settings) -> None:
+    """What the portal writes anew at each change of its own would be lost here."""
+    script = b'require "fileinto"; if false { fileinto "x"; }'
+    with socket.create_connection(("127.0.0.1", stack.port["webmail_sieve"])) as client:
+        read_until_ok(client)
+        proof = base64.b64encode(f"\0{RESI}\0{secret(stack, RESI)}".encode()).decode()
+        client.sendall(f'AUTHENTICATE "PLAIN" "{proof}"\r\n'.encode())
+        read_until_ok(client)
+        client.sendall(b'PUTSCRIPT "thurn" {%d+}\r\n%s\r\n' % (len(script), script))
+        read_until_ok(client)
+    with browser(stack) as client_:
+        opened(client_, stack, RESI)
+        page = client_.get("/webmail/?_task=settings&_action=plugin.managesieve").text
+    assert "filtersetslist" in page
+    assert "thurn" not in page.partition('id="filtersetslist"')[2].partition("</table>")[0]
+
+
 def test_bringing_the_tables_up_to_date_twice_changes_nothing(stack: Settings) -> None:
     version = schema.bring_up_to_date(stack)
     assert version >= "2022081200"
@@ -278,21 +296,22 @@ def test_one_may_write_as_what_the_mailbox_may_send_as(stack: Settings) -> None:
         page = opened(client, stack, RESI)
         identities = """SELECT email FROM identities i JOIN users u USING (user_id)
                         WHERE username = %s AND i.del = 0 ORDER BY email"""
-        assert db.execute(identities, [RESI]).fetchall() == [(RESI,)]
+        wirt = f"wirt@{DOMAIN}"  # an alias of hers
+        assert db.execute(identities, [RESI]).fetchall() == [(RESI,), (wirt,)]
         token = request_token(page)
         made = client.post(
             "/webmail/?_task=settings&_action=save-identity",
             data={"_token": token, "_name": "Boss", "_email": "boss@brotzeit.example", "_iid": ""},
         )
         assert made.status_code == 200
-        assert {row[0] for row in db.execute(identities, [RESI]).fetchall()} == {RESI}
+        assert {row[0] for row in db.execute(identities, [RESI]).fetchall()} == {RESI, wirt}
         db.execute(
             """INSERT INTO identities (user_id, name, email) SELECT user_id, 'Boss', 'boss@brotzeit.example'
                FROM users WHERE username = %s""",
             [RESI],
         )
         opened(client, stack, RESI)
-        assert {row[0] for row in db.execute(identities, [RESI]).fetchall()} == {RESI}
+        assert {row[0] for row in db.execute(identities, [RESI]).fetchall()} == {RESI, wirt}
 
 
 @pytest.mark.parametrize(

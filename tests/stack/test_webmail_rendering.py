@@ -97,6 +97,10 @@ def test_roundcube_uses_webmails_own_doors() -> None:
     assert set(found["plugins"]) < set(PLUGINS)
 
 
+def test_filters_leave_the_portals_script_alone() -> None:
+    assert "$config['managesieve_filename_exceptions'] = ['thurn'];" in plugin_configs()["managesieve"]
+
+
 def test_plugins_read_our_configuration_and_never_that_in_etc() -> None:
     targets = {item.path: item.target for item in rendered() if isinstance(item, Link)}
     files = {item.path for item in rendered() if isinstance(item, File)}

@@ -6,6 +6,8 @@ from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 
+from thurn.portal.sieve import SCRIPT as PORTAL_SCRIPT
+
 ASKED = ("thurn", "managesieve", "markasjunk", "archive")
 PLUGINS = (*ASKED, "jqueryui", "filesystem_attachments")  # the last are loaded by those who need them
 HEAD = "<?php\n// Rendered by Thurn.\n"
@@ -98,6 +100,7 @@ def plugin_configs() -> dict[str, str]:
             "managesieve_usetls": False,  # loopback
             "managesieve_default": "",
             "managesieve_script_name": "webmail",
+            "managesieve_filename_exceptions": [PORTAL_SCRIPT],  # the portal writes it; a change here would be lost
             "managesieve_mbox_encoding": "UTF-8",
             "managesieve_replace_delimiter": "",
             "managesieve_disabled_extensions": ["notify", "enotify", "editheader", "mboxmetadata", "servermetadata"],
