@@ -118,17 +118,18 @@ def _mark(path: Path) -> str:
     return ""
 
 
-def queued(settings: Settings) -> int:
-    """Mails that `mx` still has to deliver."""
+_QUEUES = ("maildrop", "incoming", "active", "deferred")
+
+
+def queued(settings: Settings) -> Counter[str]:
+    """Mails that `mx` still has to deliver, by queue."""
     queue = settings.state / "mx" / "queue"
-    return sum(
-        path.is_file() for name in ("maildrop", "incoming", "active", "deferred") for path in (queue / name).rglob("*")
-    )
+    return Counter(name for name in _QUEUES for path in (queue / name).rglob("*") if path.is_file())
 
 
 def wait_until_delivered(settings: Settings, seconds: float = 120) -> None:
     """Wait until the queue is empty."""
     end = time.monotonic() + seconds
-    while queued(settings):
-        assert time.monotonic() < end, f"{queued(settings)} mails are still queued after {seconds} s"
+    while left := queued(settings):
+        assert time.monotonic() < end, f"still queued after {seconds} s: {dict(left)}"
         time.sleep(0.2)
