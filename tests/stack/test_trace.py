@@ -120,3 +120,23 @@ async def test_rotation_under_traffic_loses_nothing_and_repeats_nothing(stack: S
     await traced(sender, 48)
     wait_for(lambda: rotate(stack, later))
     assert not [path for path in moved if path.exists()]
+
+
+async def test_what_an_alias_sends_out_of_the_house_is_traced_to_its_end(
+    stack: Settings, traced: Traced, outside: Outside
+) -> None:
+    far = "trace-alias@far.example"
+    async with await connect(stack, "system", autocommit=True) as db:
+        await db.execute(
+            """INSERT INTO alias (workspace_id, domain_id, address, target)
+               SELECT 1, id, 'fern@brotzeit.example', %s FROM domain WHERE name = 'brotzeit.example'""",
+            [far],
+        )
+        try:
+            mark = send(stack, "trace-far@elsewhere.example", "fern@brotzeit.example")
+            wait_for(lambda: any(mark.encode() in mail for _, _, mail in outside.received))
+            (row,) = await traced(far)
+        finally:
+            await db.execute("DELETE FROM alias WHERE address = 'fern@brotzeit.example'")
+    assert row["state"] == "delivered"
+    assert len(await traced("fern@brotzeit.example")) == 1
