@@ -127,8 +127,8 @@ def queued(settings: Settings) -> Counter[str]:
     return Counter(name for name in _QUEUES for path in (queue / name).rglob("*") if path.is_file())
 
 
-def wait_until_delivered(settings: Settings, seconds: float = 120) -> None:
-    """Wait until the queue is empty."""
+def wait_until_delivered(settings: Settings, seconds: float = 300) -> None:
+    """Wait until the queue is empty. Postfix waits as long again as a mail is old: on a busy machine that adds up."""
     end = time.monotonic() + seconds
     while left := queued(settings):
         assert time.monotonic() < end, f"still queued after {seconds} s: {dict(left)}"
