@@ -47,7 +47,7 @@ async def send_due(db: Connection, settings: Settings, now: datetime) -> int:
                WHERE m.id = %s AND coalesce(h.at > m.digested_at, true) ORDER BY h.id DESC LIMIT 500""",
             [box["id"]],
         )
-        subject, text = words(held, f"{settings.base_url.rstrip('/')}/mailbox/held")
+        subject, text = words(held, f"{settings.url}/mailbox/held")
         mail = compose(f"thurn@{settings.hostname}", box["address"], subject, text, ())
         try:
             await deliver(settings, box["address"], mail)
