@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import thurn
-from thurn.settings import LOOPBACK
 from thurn.stack.files import Directory, File, Link
 from thurn.stack.roundcube_config import PLUGINS, config, plugin_configs
 
@@ -219,6 +218,3 @@ opcache.max_accelerated_files = 2000
 opcache.validate_timestamps = 1
 opcache.revalidate_freq = 10
 """
-
-
-__all__ = ["LOOPBACK", "ROOT", "SOCKET", "USER", "directories", "program", "render"]

@@ -21,7 +21,7 @@ class thurn extends rcube_plugin
     {
         $this->rc = rcmail::get_instance();
         foreach (['startup', 'authenticate', 'user_create', 'login_after', 'login_failed', 'unauthenticated',
-            'logout_after', 'identity_create', 'identity_update', 'settings_actions', 'render_page'] as $hook) {
+            'logout_after', 'identity_create', 'identity_update', 'settings_actions'] as $hook) {
             $this->add_hook($hook, [$this, $hook]);
         }
         if ($this->rc->output->type == 'html') {
@@ -188,13 +188,6 @@ class thurn extends rcube_plugin
     public function to_portal()
     {
         $this->leave_for(self::HOME . '/security');
-    }
-
-    /** Roundcube says which colour the browser may paint around the page; ours are other ones. */
-    public function render_page($args)
-    {
-        $args['content'] = str_replace(['content="#f4f4f4"', "content='#f4f4f4'"], 'content="#15223c"', $args['content']);
-        return $args;
     }
 
     // ------------------------------------------------------------ small things
