@@ -96,6 +96,9 @@ protocols = imap pop3 lmtp sieve
 log_path = /dev/stderr
 login_greeting = Ready.
 
+# Else whoever is signed in is thrown out six seconds after a certificate was renewed.
+shutdown_clients = no
+
 ssl = required
 ssl_cert = <{state}/{PAIR}
 ssl_key = <{state}/{PAIR}

@@ -56,7 +56,9 @@ def _program(role: str, settings: Settings) -> Program:
             sweeper = (sys.executable, "-m", "thurn.stack.sweep")
             return Program(role, command, "rspamd", "_rspamd", sweeper=sweeper)
         case "imap":
-            return Program(role, ("/usr/sbin/dovecot", "-F", "-c", f"{state}/dovecot/etc/dovecot.conf"), "dovecot")
+            command = ("/usr/sbin/dovecot", "-F", "-c", f"{state}/dovecot/etc/dovecot.conf")
+            # Open sessions outlive a reload (shutdown_clients = no), and would outlive the end, too.
+            return Program(role, command, "dovecot", whole_group=True)
         case "mx" | "out":
             # -d: stay in the supervisor's process group, so that one signal reaches the whole instance.
             return Program(role, (f"{DAEMONS}/master", "-d", "-c", f"{state}/{role}/etc"), role)

@@ -18,6 +18,7 @@ class Program:
 
     `user` None: the daemon starts as root and drops its privileges by itself. `groups`: the supplementary groups, in
     place of the user's own. `stop`: the signal that ends it, sent by the kernel if the supervisor itself is killed.
+    `whole_group`: the signal goes to every process of the role, as its first one leaves some alone.
     `capabilities`: rights of root (capabilities(7)) that the user keeps, such as binding a port below 1024.
     `sweeper`: a command put before it that ends what a killed predecessor left, then becomes it.
     """
@@ -30,6 +31,7 @@ class Program:
     stop: str = "TERM"
     stop_seconds: int = 15
     sweeper: tuple[str, ...] = ()
+    whole_group: bool = False
     capabilities: tuple[str, ...] = ()
 
     def argv(self) -> list[str]:
@@ -91,7 +93,7 @@ startsecs = 1
 startretries = 1000
 stopsignal = {program.stop}
 stopwaitsecs = {program.stop_seconds}
-stopasgroup = false
+stopasgroup = {str(program.whole_group).lower()}
 killasgroup = true
 redirect_stderr = true
 stdout_logfile = {state}/log/{program.name}.log
