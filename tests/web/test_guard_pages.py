@@ -5,10 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import csrf_of
 from page_check import check
 from typer.testing import CliRunner
 
+from tests.web.conftest import csrf_of
 from thurn.accounts.service import create_api_key
 from thurn.accounts.sessions import start_session
 from thurn.cli import build

@@ -8,12 +8,12 @@ from typing import Any
 import made_up
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from conftest import PASSWORD
 from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.web.conftest import PASSWORD
 from thurn.db.connect import Connection
 from thurn.settings import Settings
 from thurn.web.app import create_app

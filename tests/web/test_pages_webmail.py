@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 import httpx
-from conftest import Owner
 
+from tests.web.conftest import Owner
 from thurn.db.connect import Connection
 from thurn.db.fetch import one, rows
 from thurn.webmail.service import exchange

@@ -5,11 +5,11 @@ import json
 from typing import Any
 
 import httpx
-from conftest import Owner
 from page_check import check
 from test_portal_security import turn_on
 from typer.testing import CliRunner
 
+from tests.web.conftest import Owner
 from thurn.accounts.sessions import SignedInAs
 from thurn.cli import build
 from thurn.db.connect import Connection

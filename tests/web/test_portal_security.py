@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pyotp
 import pytest
-from conftest import PASSWORD, Owner, csrf_of
 from cryptography.exceptions import InvalidTag
 
+from tests.web.conftest import PASSWORD, Owner, csrf_of
 from thurn.db.connect import Connection, connect
 from thurn.db.fetch import maybe, one, rows
 from thurn.mailhost import app_passwords

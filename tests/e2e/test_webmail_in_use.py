@@ -8,10 +8,10 @@ import time
 import e2e_house as furniture
 import psycopg
 import pytest
-from conftest import PATIENCE, Windows
 from e2e_house import House, eventually
 from playwright.async_api import Page, expect
 
+from tests.e2e.conftest import PATIENCE, Windows
 from thurn.db.connect import conninfo
 from thurn.settings import Settings
 from thurn.webmail import service

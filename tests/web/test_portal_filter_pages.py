@@ -6,10 +6,10 @@ from datetime import date
 from typing import Any
 
 import pytest
-from conftest import Owner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.web.conftest import Owner
 from thurn.db.connect import Connection
 from thurn.db.fetch import one
 from thurn.portal import filters
