@@ -73,9 +73,9 @@ INSERT INTO list_member (list_id, contact_id, workspace_id)
 INSERT INTO contact_import_reject (import_id, row_number, workspace_id, reason, raw)
   SELECT id, 1, workspace_id, '{SECRET}', 'x' FROM contact_import WHERE workspace_id = %(w)s RETURNING 1
 """.replace("{SECRET}", SECRET)
-TABLES = ("contact", "list", "contact_import", "template", "domain", "mailbox", "alias", "spam_sender", "held_mail",
-          "campaign", "list_member", "contact_import_reject", "delivery", "trace_message",
-          "trace_recipient", "mailbox_move", "api_key", "account", "membership")  # fmt: skip
+TABLES = ("contact", "list", "contact_import", "template", "domain", "dkim_key", "domain_publisher", "mailbox",
+          "alias", "spam_sender", "held_mail", "campaign", "list_member", "contact_import_reject", "delivery",
+          "trace_message", "trace_recipient", "mailbox_move", "api_key", "account", "membership")  # fmt: skip
 
 
 @pytest.fixture
@@ -130,6 +130,9 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "password": "Long enough 123",
         "active": True, "first_day": None, "last_day": None, "body": "x", "every_days": 3,
         "field": "from", "contains": "x", "action": "trash", "argument": "",
+        "mta_sts_mode": "none", "tls_reports": False, "dmarc_policy": "reject", "bimi_logo": "", "tracking_host": "",
+        "rotate_months": 3, "provider": "rfc2136", "zone": "",
+        "access": {"server": "127.0.0.1", "key_name": "k", "key_secret": "YQ=="},
         "address": f"fresh@{SECRET}.example", "quota_bytes": 10**9, "enabled": True,
         "junk_at": 5, "refuse_at": 9, "greylist": True, "digest": True, "digest_hour": 7,
         "sender": f"new.{SECRET}.example", "verdict": "allow",

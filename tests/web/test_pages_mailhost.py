@@ -292,3 +292,63 @@ async def test_who_may_only_look_changes_nothing(
     await shown(signed_in[0], "/mailboxes/anna@brotzeit.example")
     for path in ("/domains/new", "/mailboxes/anna@brotzeit.example/delete"):
         assert (await post(signed_in, path, name="x.example")).status_code == 403
+
+
+async def test_settings_are_saved_or_refused_beside_their_field(
+    signed_in: SignedInBrowser, system: Connection, clean: Settings
+) -> None:
+    await brotzeit(system, clean)
+    at = "/domains/brotzeit.example/settings"
+    html = await shown(signed_in[0], at)
+    assert "DMARC" in html
+    good = {"dmarc_policy": "quarantine", "mta_sts_mode": "enforce", "tracking_host": "Links",
+            "bimi_logo": "https://brotzeit.example/logo.svg", "rotate_months": "6"}  # fmt: skip
+    assert (await post(signed_in, at, **good)).status_code == 303
+    row = await service.get_domain(system, "brotzeit.example")
+    assert (row["dmarc_policy"], row["tracking_host"], row["tls_reports"]) == (
+        "quarantine",
+        "links.brotzeit.example",
+        False,
+    )
+    for field, value in (
+        ("dmarc_policy", "x"), ("mta_sts_mode", "x"), ("tracking_host", "links.other.example"),
+        ("tracking_host", "mta-sts"), ("tracking_host", '"><script>alert(1)</script>'), ("tracking_host", "a\0b"),
+        ("bimi_logo", "http://brotzeit.example/logo.svg"), ("bimi_logo", "data:image/svg+xml,x.svg"),
+        ("bimi_logo", "https://a.example/x.svg; a=b"), ("rotate_months", "99"), ("rotate_months", "-1"),
+    ):  # fmt: skip
+        answer = await post(signed_in, at, **{**good, field: value})
+        assert answer.status_code == 422, (field, value)
+        assert 'aria-invalid="true"' in answer.text
+        assert "<script>alert" not in answer.text
+    assert (await service.get_domain(system, "brotzeit.example"))["bimi_logo"] == good["bimi_logo"]
+
+
+async def test_keys_are_made_once_and_dropped_again(
+    signed_in: SignedInBrowser, system: Connection, clean: Settings
+) -> None:
+    await brotzeit(system, clean)
+    at = "/domains/brotzeit.example/keys"
+    assert (await post(signed_in, at)).status_code == 303
+    html = await shown(signed_in[0], at)
+    assert html.count("Waiting") == 2
+    assert (await post(signed_in, at)).status_code == 409
+    assert (await post(signed_in, f"{at}/cancel")).status_code == 303
+    assert (await post(signed_in, f"{at}/cancel")).status_code == 409
+
+
+async def test_the_way_into_dns_is_never_shown_again(
+    signed_in: SignedInBrowser, system: Connection, clean: Settings
+) -> None:
+    await brotzeit(system, clean)
+    at = "/domains/brotzeit.example/publish"
+    await shown(signed_in[0], at)
+    answer = await post(signed_in, at, provider="rfc2136", server="<b>x", key_name="k", key_secret="nonsense!")
+    assert answer.status_code == 422
+    assert "nonsense!" not in answer.text
+    secret = "c2VjcmV0LXNlY3JldA=="
+    good = {"provider": "rfc2136", "server": "127.0.0.1", "port": "1", "key_name": "k", "key_secret": secret}
+    assert (await post(signed_in, at, **good)).status_code == 303
+    assert secret not in await shown(signed_in[0], at)
+    assert "did not answer" in await shown(signed_in[0], f"{at}?look=1", status=409)
+    assert (await post(signed_in, f"{at}/now")).status_code == 409
+    assert (await post(signed_in, f"{at}/forget")).status_code == 303

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -32,6 +33,7 @@ PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     mailbox_portal.add_to(mailbox)
+    import_module("thurn.cli.domains")  # hangs its commands into `domain`
     app.add_typer(domain, name="domain")
     app.add_typer(mailbox, name="mailbox")
 

@@ -1,16 +1,21 @@
 """JSON API of mailhost: domains and mailboxes."""
 
-from thurn.mailhost import mailboxes, service
+from thurn.mailhost import domain_settings, mailboxes, publishing, rotate, service
 from thurn.mailhost.check import check_domain
 from thurn.mailhost.facts import facts
 from thurn.mailhost.records import records
 from thurn.mailhost.schemas import (
     AliasIn,
+    ChangeOut,
+    Changes,
     Checked,
     CheckOut,
     DomainIn,
     DomainOut,
+    DomainPatch,
     Domains,
+    KeyOut,
+    Keys,
     Mailboxes,
     MailboxFull,
     MailboxIn,
@@ -19,9 +24,12 @@ from thurn.mailhost.schemas import (
     MailboxPatch,
     PasswordIn,
     PasswordOut,
+    PublisherIn,
+    PublisherOut,
     RecordOut,
     Records,
 )
+from thurn.problems import NotFound
 from thurn.web.edge import ApiDb, AppSettings, Keyed
 from thurn.web.schemas import Cursor, Limit, Name, api_router, text_of
 
@@ -46,6 +54,66 @@ async def add_domain(db: ApiDb, key: Keyed, settings: AppSettings, new: DomainIn
 async def get_domain(db: ApiDb, name: Name) -> DomainOut:
     """One domain."""
     return DomainOut(**await service.get_domain(db, name))
+
+
+@router.patch("/domains/{name}")
+async def change_domain(db: ApiDb, name: Name, change: DomainPatch) -> DomainOut:
+    """Change what the domain asks of others. Publish its `records` again afterwards."""
+    await domain_settings.change(db, name, **change.model_dump())
+    return DomainOut(**await service.get_domain(db, name))
+
+
+@router.get("/domains/{name}/keys")
+async def list_keys(db: ApiDb, name: Name) -> Keys:
+    """The DKIM keys. One of each algorithm is active and signs."""
+    return Keys(items=[KeyOut(**key) for key in (await service.get_domain(db, name))["keys"]])
+
+
+@router.post("/domains/{name}/keys", status_code=201)
+async def rotate_keys(db: ApiDb, settings: AppSettings, name: Name) -> Keys:
+    """Make the next pair of DKIM keys. Publish them; Thurn signs with them once all name servers have them."""
+    await rotate.start(db, await service.get_domain(db, name), settings)
+    return await list_keys(db, name)
+
+
+@router.delete("/domains/{name}/keys", status_code=204)
+async def cancel_rotation(db: ApiDb, name: Name) -> None:
+    """Drop the keys that do not sign yet."""
+    await rotate.cancel(db, await service.get_domain(db, name))
+
+
+@router.get("/domains/{name}/publisher")
+async def get_publisher(db: ApiDb, name: Name) -> PublisherOut:
+    """Where the domain's DNS is kept; 404 while Thurn does not know."""
+    found = await publishing.get(db, await service.get_domain(db, name))
+    if found is None:
+        raise NotFound("Thurn does not know where the DNS of this domain is kept.")
+    return PublisherOut(**found)
+
+
+@router.put("/domains/{name}/publisher")
+async def put_publisher(db: ApiDb, settings: AppSettings, name: Name, new: PublisherIn) -> PublisherOut:
+    """Say where the domain's DNS is kept and how to get in."""
+    domain = await service.get_domain(db, name)
+    await publishing.put(db, domain, settings, provider=new.provider, zone=new.zone, access=new.access)
+    return await get_publisher(db, name)
+
+
+@router.delete("/domains/{name}/publisher", status_code=204)
+async def forget_publisher(db: ApiDb, name: Name) -> None:
+    """Destroy the way in."""
+    await publishing.forget(db, await service.get_domain(db, name))
+
+
+@router.post("/domains/{name}/publish")
+async def publish_records(db: ApiDb, settings: AppSettings, name: Name, dry_run: bool = False) -> Changes:
+    """Create and replace the records of the domain in its zone; with `dry_run` say what would change.
+
+    Records of others are never deleted: SPF is merged, and what leads elsewhere is left to you.
+    """
+    domain = await service.get_domain(db, name)
+    found = await (publishing.preview if dry_run else publishing.publish)(db, domain, settings)
+    return Changes(published=not dry_run, items=[ChangeOut(**change.as_json()) for change in found])
 
 
 @router.delete("/domains/{name}", status_code=204)

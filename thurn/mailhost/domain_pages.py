@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import PlainTextResponse, RedirectResponse
 
 from thurn.db.connect import Row
-from thurn.mailhost import service
+from thurn.mailhost import domain_more_pages, publish_pages, service
 from thurn.mailhost.check import check_domain
 from thurn.mailhost.facts import facts
 from thurn.mailhost.names import readable
@@ -21,6 +21,8 @@ from thurn.web.render import is_fragment, page
 from thurn.web.words import count
 
 router = APIRouter()
+router.include_router(domain_more_pages.router)
+router.include_router(publish_pages.router)
 LIMIT = 50
 
 

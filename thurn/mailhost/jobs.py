@@ -2,15 +2,20 @@
 
 import asyncio
 
+import structlog
 from procrastinate import JobContext
 
-from thurn.db.connect import make_pool
+from thurn.db.connect import Connection, make_pool
 from thurn.db.fetch import rows
 from thurn.jobs.app import jobs, settings_of
+from thurn.mailhost import publishing
 from thurn.mailhost.check import check_domain
-from thurn.problems import NotFound
+from thurn.mailhost.service import get_domain_by_id
+from thurn.mailhost.verdicts import Check
+from thurn.problems import Conflict, NotFound
 from thurn.settings import Settings
 
+log = structlog.get_logger()
 _AT_A_TIME = 6
 
 
@@ -34,7 +39,8 @@ async def check_all(settings: Settings) -> int:
                 await db.commit()
                 await db.set_autocommit(True)
                 try:
-                    await check_domain(db, domain_id, settings)
+                    checks = await check_domain(db, domain_id, settings)
+                    await _publish_next_keys(db, domain_id, checks, settings)
                 except NotFound:
                     pass  # removed meanwhile
                 finally:
@@ -42,3 +48,16 @@ async def check_all(settings: Settings) -> int:
 
         await asyncio.gather(*(one(row["id"]) for row in found))
     return len(found)
+
+
+async def _publish_next_keys(db: Connection, domain_id: int, checks: list[Check], settings: Settings) -> None:
+    """The records of new DKIM keys, where we may: a rotation then needs nobody."""
+    if not any(check.record.kind == "dkim-next" and check.level == "warn" for check in checks):
+        return
+    domain = await get_domain_by_id(db, domain_id)
+    if await publishing.get(db, domain) is None:
+        return
+    try:
+        await publishing.publish(db, domain, settings, kinds=("dkim-next",))
+    except Conflict as refused:
+        log.warning("cannot publish new keys", domain=domain["name"], why=str(refused))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from thurn.mailhost.domain_settings import MOST_MONTHS, Policy, StsMode
 from thurn.web.schemas import In, Out, Text
 
 Address = Annotated[Text, Field(min_length=3, max_length=320)]
@@ -27,6 +28,42 @@ class DomainOut(Out):
     verified_at: datetime | None
     created_at: datetime
     mailboxes: int
+    mta_sts_mode: str
+    tls_reports: bool
+    dmarc_policy: str
+    bimi_logo: str
+    tracking_host: str
+    rotate_months: int
+
+
+class DomainPatch(In):
+    """What to change; left out: stays. The records follow: look at them again."""
+
+    mta_sts_mode: StsMode | None = Field(default=None, description="Ask others to encrypt: none, testing, enforce.")
+    tls_reports: bool | None = Field(default=None, description="Ask others to report when they could not encrypt.")
+    dmarc_policy: Policy | None = Field(default=None, description="What receivers do with forgeries.")
+    bimi_logo: Annotated[Text, Field(max_length=1000)] | None = Field(default=None, description="https://….svg")
+    tracking_host: Annotated[Text, Field(max_length=255)] | None = Field(
+        default=None, description="Name below the domain that links in campaigns carry; empty: the server's."
+    )
+    rotate_months: Annotated[int, Field(ge=0, le=MOST_MONTHS)] | None = Field(
+        default=None, description="New DKIM keys every so many months; 0: only when asked."
+    )
+
+
+class KeyOut(Out):
+    """A DKIM key."""
+
+    selector: str
+    algorithm: str
+    state: str = Field(description="pending, published, active, retiring or retired.")
+    public_key: str
+
+
+class Keys(Out):
+    """The DKIM keys of a domain, in the order they were made."""
+
+    items: list[KeyOut]
 
 
 class Domains(Out):
@@ -34,6 +71,45 @@ class Domains(Out):
 
     items: list[DomainOut]
     next: str | None
+
+
+class PublisherIn(In):
+    """Where a domain's DNS is kept, and how to get in. Kept sealed and never shown again."""
+
+    provider: Annotated[Text, Field(max_length=40, examples=["rfc2136"])] = Field(
+        description="rfc2136, cloudflare, desec, digitalocean, gandi or hetzner."
+    )
+    zone: Annotated[Text, Field(max_length=255)] = Field(default="", description="The zone; empty: the domain itself.")
+    access: dict[Annotated[Text, Field(max_length=40)], Annotated[Text, Field(max_length=1000)]] = Field(
+        description="rfc2136: server, port, key_name, key_secret, algorithm; the others: token.", max_length=10
+    )
+
+
+class PublisherOut(Out):
+    """Where a domain's DNS is kept."""
+
+    provider: str
+    zone: str
+    updated_at: datetime
+
+
+class ChangeOut(Out):
+    """What publishing does, or did, about one record."""
+
+    action: str = Field(description="create, replace, keep, or by hand.")
+    name: str
+    type: str
+    purpose: str
+    add: list[str]
+    remove: list[str]
+    why: str
+
+
+class Changes(Out):
+    """Every record of the domain that lies in the zone."""
+
+    published: bool
+    items: list[ChangeOut]
 
 
 class RecordOut(Out):

@@ -47,6 +47,8 @@ STATES: dict[str, tuple[str, str]] = {
     "Runs out soon": ("warn", "warn"),
     "Self-signed": ("warn", "warn"),
     "Not used": ("ring", "off"),
+    # DKIM key
+    "Retiring": ("crossed", "off"),
     # mailbox
     "Active": ("ok", "ok"),
     "Nearly full": ("warn", "warn"),

@@ -1,0 +1,357 @@
+"""Publishing: what is planned, and what Knot and a provider's API then hold. Nothing of others is ever lost."""
+
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import dns.message
+import dns.query
+import pytest
+import requests
+
+from thurn.db.connect import Connection, Pool, in_workspace
+from thurn.db.fetch import one, rows
+from thurn.mailhost import publishing, rotate, service
+from thurn.mailhost.authority import text_of
+from thurn.mailhost.changes import changes
+from thurn.mailhost.findings import Answers
+from thurn.mailhost.jobs import check_all
+from thurn.mailhost.records import Record
+from thurn.problems import Conflict, Invalid
+from thurn.settings import Settings
+
+SPF = Record("spf", "a.example", "TXT", ("v=spf1 a:mail.x.example ~all",), "SPF", "", True)
+DKIM = Record("dkim", "s._domainkey.a.example", "TXT", ("v=DKIM1; k=rsa; p=abc",), "DKIM key s", "", True)
+MX = Record("mx", "a.example", "MX", ("10 mail.x.example",), "MX", "")
+BOUNCE = Record("bounce-mx", "bounce.a.example", "MX", ("10 mail.x.example",), "Bounce host", "", True)
+HOST = Record("autoconfig", "autoconfig.a.example", "CNAME", ("mail.x.example",), "Autoconfig", "")
+CAA = Record("caa", "a.example", "CAA", ('0 issue "letsencrypt.org"',), "CAA", "")
+TLSA = Record("tlsa", "_25._tcp.mail.a.example", "TLSA", ("3 1 1 ab",), "TLSA", "")
+ELSEWHERE = Record("ptr", "5.113.0.203.in-addr.arpa", "PTR", ("mail.x.example",), "Reverse DNS", "")
+NONE, NOTHING = Answers("no-name"), Answers("nothing")
+
+
+def found(*values: str) -> Answers:
+    return Answers("found", values)
+
+
+@pytest.mark.parametrize(
+    ("record", "now", "action", "add", "remove"),
+    [
+        (SPF, NOTHING, "create", SPF.values, ()),
+        (SPF, found("x-verify=1"), "create", SPF.values, ()),
+        (SPF, found("x-verify=1", "v=spf1 include:b.example -all"), "replace",
+         ("v=spf1 a:mail.x.example include:b.example -all",), ("v=spf1 include:b.example -all",)),
+        (SPF, found("v=spf1 a -all", "v=spf1 ip4:192.0.2.1 ~all"), "replace",
+         ("v=spf1 a:mail.x.example a ip4:192.0.2.1 -all",), ("v=spf1 a -all", "v=spf1 ip4:192.0.2.1 ~all")),
+        (SPF, found(*SPF.values), "keep", (), ()),
+        (SPF, Answers("timeout"), "by hand", (), ()),
+        (DKIM, found("v=DKIM1; k=rsa; p=old"), "replace", DKIM.values, ("v=DKIM1; k=rsa; p=old",)),
+        (MX, NOTHING, "create", MX.values, ()),
+        (MX, found("1 aspmx.l.google.com"), "by hand", (), ()),
+        (BOUNCE, found("10 old.example"), "replace", BOUNCE.values, ("10 old.example",)),
+        (HOST, NONE, "create", HOST.values, ()),
+        (HOST, found("pages.elsewhere.example"), "by hand", (), ()),
+        (CAA, NOTHING, "by hand", (), ()),
+        (CAA, found('0 issue "pki.goog"'), "create", CAA.values, ()),
+        (TLSA, NOTHING, "by hand", (), ()),
+        (ELSEWHERE, NOTHING, "by hand", (), ()),
+    ],
+)  # fmt: skip
+def test_what_is_missing_comes_what_is_ours_is_replaced_and_the_rest_stays(
+    record: Record, now: Answers, action: str, add: tuple[str, ...], remove: tuple[str, ...]
+) -> None:
+    types = ("TXT", "MX", "CNAME", "CAA", "TLSA", "PTR")
+    (change,) = changes([record], {(record.name, record.type): now}, zone="a.example", types=types)
+    assert (change.action, change.add, change.remove) == (action, add, remove)
+    assert bool(change.why) == (action == "by hand")
+
+
+def test_an_alias_is_not_put_beside_other_records() -> None:
+    now = {(HOST.name, "CNAME"): NOTHING, (HOST.name, "TXT"): found("x")}
+    assert changes([HOST], now, zone="a.example", types=("CNAME",))[0].action == "by hand"
+
+
+# ---------------------------------------------------------------- RFC 2136, against Knot
+
+
+@dataclass
+class Knot:
+    """A real primary name server."""
+
+    port: int
+    secret: str
+
+    def holds(self, name: str, kind: str) -> set[str]:
+        reply = dns.query.tcp(dns.message.make_query(name, kind), "127.0.0.1", port=self.port, timeout=5)
+        return {text_of(rdata) for rrset in reply.answer for rdata in rrset}
+
+
+@pytest.fixture(scope="module")
+def knot() -> Iterator[Knot]:
+    """Knot with the zone brotzeit.example, in which others have records already."""
+    folder = Path(tempfile.mkdtemp(prefix="knot-", dir="/tmp"))
+    secret = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3I="
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (folder / "zone").write_text(
+        "$ORIGIN brotzeit.example.\n@ 60 SOA ns1 hostmaster 1 60 60 600 60\n@ 60 NS ns1\nns1 60 A 127.0.0.1\n"
+        '@ 60 TXT "site-verification=1"\n@ 60 TXT "v=spf1 include:" "news.example -all"\n@ 60 MX 1 old.example.\n'
+        "autoconfig 60 CNAME elsewhere.example.\n"
+    )
+    (folder / "knot.conf").write_text(
+        f"server:\n  listen: 127.0.0.1@{port}\n  rundir: {folder}\ndatabase:\n  storage: {folder}\n"
+        f"key:\n  - id: thurn-key\n    algorithm: hmac-sha256\n    secret: {secret}\n"
+        "acl:\n  - id: all\n    key: thurn-key\n    action: [update, transfer]\n"
+        f"zone:\n  - domain: brotzeit.example\n    storage: {folder}\n    file: zone\n    acl: all\n"
+        "    zonefile-load: difference\n"
+    )
+    process = subprocess.Popen(
+        ["knotd", "-c", folder / "knot.conf"], stdout=(folder / "log").open("w"), stderr=subprocess.STDOUT
+    )
+    server = Knot(port, secret)
+    end = time.monotonic() + 20
+    while True:
+        try:
+            assert server.holds("brotzeit.example", "NS")
+            break
+        except (OSError, EOFError, AssertionError):
+            assert time.monotonic() < end, (folder / "log").read_text()
+            time.sleep(0.05)
+    yield server
+    process.terminate()
+    process.wait(10)
+    shutil.rmtree(folder)
+
+
+async def furnished(db: Connection, settings: Settings, **access: str) -> dict[str, Any]:
+    """brotzeit.example, with a way into its zone."""
+    await service.add_domain(db, 1, name="brotzeit.example", settings=settings)
+    domain = await service.get_domain(db, "brotzeit.example")
+    await publishing.put(db, domain, settings, provider="rfc2136", access=access)
+    return domain
+
+
+async def test_dynamic_updates_reach_a_real_name_server_and_leave_what_others_have(
+    app_pool: Pool, clean: Settings, knot: Knot
+) -> None:
+    access = {"server": "127.0.0.1", "port": str(knot.port), "key_name": "thurn-key", "key_secret": knot.secret}
+    async with in_workspace(app_pool, 1) as db:
+        domain = await furnished(db, clean, **access)
+        planned = await publishing.preview(db, domain, clean)
+        assert knot.holds("_dmarc.brotzeit.example", "TXT") == set()  # a preview changes nothing
+        await publishing.publish(db, domain, clean)
+        assert knot.holds("brotzeit.example", "TXT") == {
+            "site-verification=1", "v=spf1 a:mail.thurn.example include:news.example -all",
+        }  # fmt: skip
+        assert knot.holds("brotzeit.example", "MX") == {"1 old.example"}
+        assert knot.holds("autoconfig.brotzeit.example", "CNAME") == {"elsewhere.example"}
+        assert knot.holds("bounce.brotzeit.example", "MX") == {"10 mail.thurn.example"}
+        assert knot.holds("_imap._tcp.brotzeit.example", "SRV") == {"0 0 0 "}
+        (rsa,) = [key for key in domain["keys"] if key["algorithm"] == "rsa-sha256"]
+        assert knot.holds(f"{rsa['selector']}._domainkey.brotzeit.example", "TXT") == {
+            f"v=DKIM1; k=rsa; p={rsa['public_key']}"
+        }
+        again = await publishing.preview(db, domain, clean)
+    assert {change.action for change in planned} == {"create", "replace", "by hand"}
+    assert {change.action for change in again} == {"keep", "by hand"}
+    assert [c.record.kind for c in planned if c.action == "by hand"] == [
+        c.record.kind for c in again if c.action == "by hand"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"key_secret": "YW5vdGhlciBzZWNyZXQ="}, "secret"),
+        ({"key_name": "other-key"}, "key"),
+        ({"port": "1"}, "did not answer"),
+    ],
+)
+async def test_a_wrong_key_is_told_in_words(
+    app_pool: Pool, clean: Settings, knot: Knot, wrong: dict[str, str], says: str
+) -> None:
+    access = {"server": "127.0.0.1", "port": str(knot.port), "key_name": "thurn-key", "key_secret": knot.secret}
+    async with in_workspace(app_pool, 1) as db:
+        domain = await furnished(db, clean, **{**access, **wrong})
+        with pytest.raises(Conflict, match=says):
+            await publishing.publish(db, domain, clean)
+
+
+async def test_a_tenant_cannot_have_the_server_knock_on_doors_inside(
+    app_pool: Pool, system: Connection, clean: Settings, knot: Knot
+) -> None:
+    row = await one(system, "INSERT INTO workspace (slug, name) VALUES ('b', 'B') RETURNING id")
+    access = {"server": "127.0.0.1", "port": str(knot.port), "key_name": "thurn-key", "key_secret": knot.secret}
+    async with in_workspace(app_pool, row["id"]) as db:
+        await service.add_domain(db, row["id"], name="brotzeit.example", settings=clean)
+        domain = await service.get_domain(db, "brotzeit.example")
+        await publishing.put(db, domain, clean, provider="rfc2136", access=access)
+        with pytest.raises(Conflict, match="not a public address"):
+            await publishing.preview(db, domain, clean)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"provider": "nobody"}, "provider"),
+        ({"zone": "other.example"}, "zone"),
+        ({"access": {}}, "server"),
+        ({"access": {"server": "x y", "key_name": "k", "key_secret": "YQ=="}}, "server"),
+        ({"access": {"server": "x", "key_name": "k", "key_secret": "no base64!"}}, "key_secret"),
+        ({"access": {"server": "x", "key_name": "a" * 80, "key_secret": "YQ=="}}, "key_name"),
+        ({"access": {"server": "x", "key_name": "k", "key_secret": "YQ==", "port": "99999"}}, "port"),
+        ({"access": {"server": "x", "key_name": "k", "key_secret": "YQ==", "algorithm": "md5"}}, "algorithm"),
+        ({"access": {"server": "x", "key_name": "k", "key_secret": "YQ==", "more": "1"}}, "more"),
+        ({"provider": "cloudflare", "access": {}}, "token"),
+        ({"provider": "cloudflare", "access": {"token": "a\nb"}}, "token"),
+    ],
+)
+async def test_nonsense_is_refused_beside_its_field(
+    app_pool: Pool, clean: Settings, given: dict[str, Any], field: str
+) -> None:
+    async with in_workspace(app_pool, 1) as db:
+        await service.add_domain(db, 1, name="brotzeit.example", settings=clean)
+        domain = await service.get_domain(db, "brotzeit.example")
+        with pytest.raises(Invalid) as refused:
+            await publishing.put(db, domain, clean, **{"provider": "rfc2136", "access": {}, **given})
+    assert refused.value.field == field
+
+
+# ---------------------------------------------------------------- a provider's API, at its HTTP boundary
+
+
+class Cloudflare(BaseHTTPRequestHandler):
+    """What Cloudflare's API v4 does with DNS records, as far as it is asked here."""
+
+    held: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - one for the whole test
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+    def _say(self, result: Any, status: int = 200) -> None:
+        body = json.dumps({"success": status == 200, "result": result, "errors": [],
+                           "result_info": {"page": 1, "total_pages": 1}}).encode()  # fmt: skip
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _do(self) -> None:
+        url = urlsplit(self.path)
+        asked = {key: values[0] for key, values in parse_qs(url.query).items()}
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}")
+        if self.headers["Authorization"] != "Bearer right-token":
+            return self._say(None, 403)
+        if url.path == "/client/v4/zones":
+            return self._say([{"id": "z", "name": "brotzeit.example"}])
+        number = url.path.rpartition("/")[2]
+        if self.command == "GET":
+            keys = {key: asked[key] for key in ("type", "name", "content") if key in asked}
+            return self._say([r for r in self.held.values() if all(r[k] == v for k, v in keys.items())])
+        if self.command == "DELETE":
+            return self._say(self.held.pop(number))
+        number = number if self.command == "PUT" else str(len(self.held) + 100)
+        self.held[number] = {"ttl": 1, **self.held.get(number, {}), **body, "id": number}
+        return self._say(self.held[number])
+
+    do_GET = do_POST = do_PUT = do_DELETE = _do  # noqa: N815
+
+
+@pytest.fixture
+def cloudflare(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, Any]]]:
+    """Its records; requests to it go to loopback, and nowhere else."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Cloudflare)
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    real = requests.sessions.Session.request
+
+    def local(self: requests.Session, method: str, url: str, **how: Any) -> requests.Response:
+        assert url.startswith("https://api.cloudflare.com/")
+        return real(
+            self, method, url.replace("https://api.cloudflare.com", f"http://127.0.0.1:{server.server_port}"), **how
+        )
+
+    monkeypatch.setattr(requests.sessions.Session, "request", local)
+    Cloudflare.held = {
+        "1": {"id": "1", "type": "TXT", "name": "brotzeit.example", "content": '"v=spf1 a -all"', "ttl": 1},
+        "2": {"id": "2", "type": "TXT", "name": "brotzeit.example", "content": "site-verification=1", "ttl": 1},
+    }
+    yield Cloudflare.held
+    server.shutdown()
+    server.server_close()
+
+
+async def test_a_provider_gets_what_its_api_takes_and_the_rest_is_left_to_hands(
+    app_pool: Pool, clean: Settings, cloudflare: dict[str, dict[str, Any]]
+) -> None:
+    clean = clean.model_copy(update={"simulate": False})
+    async with in_workspace(app_pool, 1) as db:
+        await service.add_domain(db, 1, name="brotzeit.example", settings=clean)
+        domain = await service.get_domain(db, "brotzeit.example")
+        await publishing.put(db, domain, clean, provider="cloudflare", access={"token": "right-token"})
+        done = await publishing.publish(db, domain, clean)
+        again = await publishing.preview(db, domain, clean)
+        row = await one(db, "SELECT access FROM domain_publisher")
+    assert b"right-token" not in bytes(row["access"])
+    texts = {r["content"] for r in cloudflare.values() if r["name"] == "brotzeit.example"}
+    assert texts == {"v=spf1 a:mail.thurn.example a -all", "site-verification=1"}
+    assert {r["name"] for r in cloudflare.values() if r["type"] == "CNAME"} >= {"autoconfig.brotzeit.example"}
+    by_hand = {change.record.type for change in done if change.action == "by hand"}
+    assert by_hand == {"MX", "SRV", "CAA"}
+    assert {change.action for change in again} == {"keep", "by hand"}
+
+
+async def test_a_wrong_token_is_told_without_repeating_it(
+    app_pool: Pool, clean: Settings, cloudflare: dict[str, dict[str, Any]]
+) -> None:
+    clean = clean.model_copy(update={"simulate": False})
+    async with in_workspace(app_pool, 1) as db:
+        await service.add_domain(db, 1, name="brotzeit.example", settings=clean)
+        domain = await service.get_domain(db, "brotzeit.example")
+        await publishing.put(db, domain, clean, provider="cloudflare", access={"token": "wrong-token"})
+        with pytest.raises(Conflict, match="Cloudflare did not take it") as refused:
+            await publishing.publish(db, domain, clean)
+    assert "wrong-token" not in str(refused.value)
+    assert len(cloudflare) == 2
+
+
+@pytest.mark.parametrize(
+    ("provider", "access"),
+    [("cloudflare", {"token": "t"}), ("rfc2136", {"server": "192.0.2.1", "key_name": "k", "key_secret": "YQ=="})],
+)
+async def test_a_simulation_asks_nobody_outside(
+    app_pool: Pool, clean: Settings, provider: str, access: dict[str, str]
+) -> None:
+    async with in_workspace(app_pool, 1) as db:
+        await service.add_domain(db, 1, name="brotzeit.example", settings=clean)
+        domain = await service.get_domain(db, "brotzeit.example")
+        await publishing.put(db, domain, clean, provider=provider, access=access)
+        with pytest.raises(Conflict, match="simulation"):
+            await publishing.publish(db, domain, clean)
+
+
+async def test_new_keys_are_published_by_themselves_where_thurn_may(
+    app_pool: Pool, clean: Settings, knot: Knot, system: Connection
+) -> None:
+    access = {"server": "127.0.0.1", "port": str(knot.port), "key_name": "thurn-key", "key_secret": knot.secret}
+    settings = clean.model_copy(update={"dns": [f"127.0.0.1:{knot.port}"]})
+    async with in_workspace(app_pool, 1) as db:
+        domain = await furnished(db, settings, **access)
+        await publishing.publish(db, domain, settings)
+        await rotate.start(db, domain, settings)
+    for state in ("pending", "published"):
+        await check_all(settings)  # sees that they are missing and publishes them; then sees them
+        found = await rows(system, "SELECT selector FROM dkim_key WHERE state = %s", [state])
+        assert len(found) == 2
+    for row in found:
+        assert knot.holds(f"{row['selector']}._domainkey.brotzeit.example", "TXT")
