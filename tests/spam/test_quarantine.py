@@ -4,7 +4,8 @@ import pytest
 
 from thurn.db.connect import Connection, Pool, in_workspace
 from thurn.db.fetch import one, rows
-from thurn.mailhost.mailboxes import add_alias, add_mailbox
+from thurn.mailhost import aliases
+from thurn.mailhost.mailboxes import add_mailbox
 from thurn.problems import NotFound
 from thurn.spam import judged, quarantine
 from thurn.spam.jobs import forget
@@ -25,7 +26,7 @@ async def houses(system: Connection) -> None:
         )
     for workspace, address in ((1, SEPP), (77, ROSI), (1, UNDERSCORE)):
         await add_mailbox(system, workspace, address=address, password="long enough 1")
-    await add_alias(system, 1, address="office@brotzeit.example", target=SEPP)
+    await aliases.add(system, 1, address="office@brotzeit.example", target=SEPP)
 
 
 def refused(*rcpts: str) -> judged.Verdict:

@@ -51,6 +51,14 @@ INSERT INTO held_mail (workspace_id, mailbox_id, queue_id, mail_from, header_fro
     size, message)
   SELECT workspace_id, id, 'Q', '{SECRET}@x.example', '', '{SECRET}', 20, 15, '[]', 1, '{SECRET}'::bytea
   FROM mailbox WHERE workspace_id = %(w)s RETURNING id AS held_id;
+INSERT INTO app_password (workspace_id, mailbox_id, name, secret_hash)
+  SELECT workspace_id, id, '{SECRET}', '\\x01' FROM mailbox WHERE workspace_id = %(w)s RETURNING id AS app_password_id;
+INSERT INTO send_as (workspace_id, domain_id, mailbox_id, address)
+  SELECT workspace_id, domain_id, id, 'alias-' || address FROM mailbox WHERE workspace_id = %(w)s
+  RETURNING 1;
+INSERT INTO bcc_rule (workspace_id, domain_id, direction, address, copy_to)
+  SELECT workspace_id, domain_id, 'sent', address, '{SECRET}@x.example' FROM mailbox WHERE workspace_id = %(w)s
+  RETURNING id AS copy_id;
 INSERT INTO campaign (workspace_id, name, from_address)
   VALUES (%(w)s, '{SECRET}', 'a@{SECRET}.example') RETURNING id AS campaign_id;
 INSERT INTO delivery (campaign_id, workspace_id, contact_id, recipient, provider)
@@ -74,7 +82,8 @@ INSERT INTO contact_import_reject (import_id, row_number, workspace_id, reason, 
   SELECT id, 1, workspace_id, '{SECRET}', 'x' FROM contact_import WHERE workspace_id = %(w)s RETURNING 1
 """.replace("{SECRET}", SECRET)
 TABLES = ("contact", "list", "contact_import", "template", "domain", "dkim_key", "domain_publisher", "mailbox",
-          "alias", "spam_sender", "held_mail", "campaign", "list_member", "contact_import_reject", "delivery",
+          "alias", "app_password", "send_as", "bcc_rule", "spam_sender", "held_mail", "campaign", "list_member",
+          "contact_import_reject", "delivery",
           "trace_message", "trace_recipient", "mailbox_move", "api_key", "account", "membership")  # fmt: skip
 
 
@@ -138,6 +147,9 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "sender": f"new.{SECRET}.example", "verdict": "allow",
         "client": "198.51.100.7", "network": "192.0.2.0/24", "minutes": 5, "note": "n", "detail": "d",
         "host": "x.example", "port": 993, "login": "x", "fingerprint": "",
+        "target": f"{SECRET}@{SECRET}.example", "targets": [f"{SECRET}@{SECRET}.example"], "keep_copy": False,
+        "direction": "received", "copy_to": "x@x.example", "outside": True, "send_limit": 1, "may_send": False,
+        "mailboxes": [{"address": "fresh@nowhere.example"}],  # an answer names what was asked for
     }  # fmt: skip
     return {"json": {name: samples[name] for name in schema["properties"]}}
 
@@ -176,6 +188,8 @@ async def test_every_operation_needs_a_key_and_is_described(browser: httpx.Async
             "delivery_id",
             "held_id",
             "move_id",
+            "app_password_id",
+            "copy_id",
         ),
         1,
     )

@@ -208,7 +208,7 @@ async def test_a_mailbox_is_changed_disabled_enabled_and_deleted(
     assert "Disabled" in await shown(signed_in[0], path)
     assert (await post(signed_in, f"{path}/enable")).status_code == 303
     assert (await post(signed_in, f"{path}/aliases", alias="hallo")).status_code == 303
-    assert (await post(signed_in, f"{path}/aliases", alias="hallo")).status_code == 422
+    assert (await post(signed_in, f"{path}/aliases", alias="hallo")).status_code == 409
     assert "hallo@brotzeit.example" in await shown(signed_in[0], path)
     assert (await post(signed_in, f"{path}/aliases/remove", alias="hallo@brotzeit.example")).status_code == 303
     assert (await post(signed_in, f"{path}/delete")).status_code == 303

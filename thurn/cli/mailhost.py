@@ -18,6 +18,7 @@ from thurn.mailhost.records import Record, records, zone_file
 from thurn.mailhost.verdicts import Check
 from thurn.problems import Problem
 from thurn.settings import Settings
+from thurn.web.words import size
 
 T = TypeVar("T")
 
@@ -35,7 +36,6 @@ def register(app: typer.Typer) -> None:
     mailbox_portal.add_to(mailbox)
     import_module("thurn.cli.domains")  # hangs its commands into `domain`
     app.add_typer(domain, name="domain")
-    app.add_typer(mailbox, name="mailbox")
 
 
 @domain.command("add")
@@ -47,7 +47,7 @@ def domain_add(name: Name, as_json: Json = False, state: State = None, workspace
         row = await service.get_domain_by_id(db, domain_id)
         return row["name"], records(facts(row, settings))
 
-    stored, wanted = _run(state, workspace, work)
+    stored, wanted = run(state, workspace, work)
     text = f"{stored} is added. Publish these records where its DNS is kept, then run: thurn domain check {stored}\n"
     emit(_published(wanted), as_json, f"{text}\n{_listing(wanted)}")
 
@@ -89,7 +89,7 @@ def domain_check(name: Name, as_json: Json = False, state: State = None, workspa
     async def work(db: Connection, workspace_id: int, settings: Settings) -> list[Check]:
         return await check_domain(db, (await service.get_domain(db, name))["id"], settings)
 
-    checks = _run(state, workspace, work)
+    checks = run(state, workspace, work)
     verified = all(check.level in ("ok", "warn") for check in checks if check.record.required)
     emit(
         {"verified": verified, "checks": [check.as_json() for check in checks]},
@@ -114,7 +114,7 @@ def domain_remove(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
         await service.remove_domain(db, name)
 
-    _run(state, workspace, work)
+    run(state, workspace, work)
     print(f"{name} is removed. The mail of its mailboxes is still on disk.")
 
 
@@ -135,7 +135,7 @@ def mailbox_add(
         stored = mailboxes.stored(address)
         return {"address": stored} if given is not None else {"address": stored, "password": secret}
 
-    made = _run(state, workspace, work)
+    made = run(state, workspace, work)
     shown = f"\nPassword: {made['password']}\nIt is not shown again." if "password" in made else ""
     emit(made, as_json, f"{made['address']} is ready.{shown}")
 
@@ -147,13 +147,18 @@ def mailbox_list(as_json: Json = False, state: State = None, workspace: Workspac
     async def work(db: Connection, workspace_id: int, settings: Settings) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while rows := await mailboxes.mailbox_page(db, after=found[-1]["address"] if found else None, limit=500):
-            keys = ("address", "name", "enabled", "quota_bytes")
+            keys = ("address", "name", "state", "enabled", "may_send", "send_limit", "quota_bytes", "bytes_used",
+                    "messages_used", "used_at", "forward_to", "forward_keep")  # fmt: skip
             found += [{key: row[key] for key in keys} for row in rows]
         return found
 
     rows = in_workspace(state, workspace, work)
-    lines = [f"{row['address']}{'' if row['enabled'] else '  (disabled)'}" for row in rows]
+    lines = [f"{row['state']:13} {_used(row):>20}  {row['address']}" for row in rows]
     emit(rows, as_json, "\n".join(lines) or "No mailboxes yet. Make one: thurn mailbox add ADDRESS")
+
+
+def _used(row: dict[str, Any]) -> str:
+    return f"{size(row['bytes_used'] or 0)} of {size(row['quota_bytes'])}"
 
 
 @mailbox.command("password")
@@ -170,7 +175,7 @@ def mailbox_password(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> str:
         return await mailboxes.set_password(db, address, given)
 
-    secret = _run(state, workspace, work)
+    secret = run(state, workspace, work)
     made = {"address": address} if given is not None else {"address": address, "password": secret}
     emit(
         made,
@@ -193,11 +198,11 @@ def mailbox_remove(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
         await mailboxes.remove_mailbox(db, address)
 
-    _run(state, workspace, work)
+    run(state, workspace, work)
     print(f"{address} is removed. Its mail is still on disk.")
 
 
-def _run(state: Path | None, workspace: str, work: Callable[[Connection, int, Settings], Awaitable[T]]) -> T:
+def run(state: Path | None, workspace: str, work: Callable[[Connection, int, Settings], Awaitable[T]]) -> T:
     """`in_workspace`, a problem said in its own words."""
     try:
         return in_workspace(state, workspace, work)
@@ -212,7 +217,7 @@ def _wanted(name: str, state: Path | None, workspace: str) -> tuple[list[Record]
         of = facts(await service.get_domain(db, name), settings)
         return records(of), zone_file(of, records(of))
 
-    return _run(state, workspace, work)
+    return run(state, workspace, work)
 
 
 def _published(wanted: list[Record]) -> list[dict[str, Any]]:

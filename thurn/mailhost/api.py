@@ -1,11 +1,12 @@
 """JSON API of mailhost: domains and mailboxes."""
 
-from thurn.mailhost import domain_settings, mailboxes, publishing, rotate, service
+from thurn.mailhost import aliases, bulk, domain_settings, mailboxes, publishing, rights_api, rotate, service
 from thurn.mailhost.check import check_domain
 from thurn.mailhost.facts import facts
 from thurn.mailhost.records import records
 from thurn.mailhost.schemas import (
     AliasIn,
+    BatchOut,
     ChangeOut,
     Changes,
     Checked,
@@ -16,7 +17,9 @@ from thurn.mailhost.schemas import (
     Domains,
     KeyOut,
     Keys,
+    MailboxBatch,
     Mailboxes,
+    MailboxesMade,
     MailboxFull,
     MailboxIn,
     MailboxMade,
@@ -34,6 +37,7 @@ from thurn.web.edge import ApiDb, AppSettings, Keyed
 from thurn.web.schemas import Cursor, Limit, Name, api_router, text_of
 
 router = api_router("mailhost")
+router.include_router(rights_api.router)
 
 
 @router.get("/domains")
@@ -164,6 +168,21 @@ async def add_mailbox(db: ApiDb, key: Keyed, new: MailboxIn) -> MailboxMade:
     return MailboxMade(**row, password=password if new.password is None else None)
 
 
+@router.post("/mailboxes/batch")
+async def add_mailboxes(db: ApiDb, key: Keyed, new: MailboxBatch) -> MailboxesMade:
+    """Make up to 100 mailboxes. Each is made or refused by itself; generated passwords are shown this once."""
+    wanted = [
+        bulk.Wanted(number, each.address, each.name, each.password, each.quota_bytes)
+        for number, each in enumerate(new.mailboxes, 1)
+    ]
+    return MailboxesMade(
+        items=[
+            BatchOut(address=made.address, password=made.password or None, problem=made.problem or None)
+            async for made in bulk.make(db, key.workspace_id, wanted)
+        ]
+    )
+
+
 @router.get("/mailboxes/{address}")
 async def get_mailbox(db: ApiDb, address: Name) -> MailboxFull:
     """One mailbox."""
@@ -173,11 +192,14 @@ async def get_mailbox(db: ApiDb, address: Name) -> MailboxFull:
 @router.patch("/mailboxes/{address}")
 async def update_mailbox(db: ApiDb, address: Name, change: MailboxPatch) -> MailboxFull:
     """Change its name or size, or disable it: then nobody signs in and new mail is refused."""
-    row = await mailboxes.get_mailbox(db, address)
-    if change.name is not None or change.quota_bytes is not None:
-        name = row["name"] if change.name is None else change.name
-        quota = row["quota_bytes"] if change.quota_bytes is None else change.quota_bytes
-        await mailboxes.update_mailbox(db, address, name=name, quota_bytes=quota)
+    await mailboxes.update_mailbox(
+        db,
+        address,
+        name=change.name,
+        quota_bytes=change.quota_bytes,
+        send_limit=change.send_limit,
+        may_send=change.may_send,
+    )
     if change.enabled is not None:
         await mailboxes.set_enabled(db, address, enabled=change.enabled)
     return MailboxFull(**await mailboxes.get_mailbox(db, address))
@@ -200,11 +222,11 @@ async def set_mailbox_password(db: ApiDb, address: Name, new: PasswordIn) -> Pas
 async def add_alias(db: ApiDb, key: Keyed, address: Name, alias: AliasIn) -> MailboxFull:
     """Let mail to another address arrive here."""
     await mailboxes.get_mailbox(db, address)
-    await mailboxes.add_alias(db, key.workspace_id, address=alias.address, target=address)
+    await aliases.add(db, key.workspace_id, address=alias.address, target=address)
     return MailboxFull(**await mailboxes.get_mailbox(db, address))
 
 
 @router.delete("/mailboxes/{address}/aliases/{alias}", status_code=204)
 async def remove_alias(db: ApiDb, address: Name, alias: Name) -> None:
     """Undo it."""
-    await mailboxes.remove_alias(db, address=alias, target=address)
+    await aliases.remove(db, address=alias, target=address)

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from thurn.db.connect import Connection
-from thurn.mailhost import mailboxes, service
+from thurn.db.fetch import one as one_row
+from thurn.mailhost import aliases, app_passwords, forwards, mailboxes, rights, sending, service
 from thurn.mailhost.clientsetup import access
 from thurn.mailhost.names import readable
 from thurn.moves.service import count_moves
@@ -29,25 +30,35 @@ async def table(
     before: _Address = None,
     after: _Address = None,
     q: Annotated[str, Query(max_length=200)] = "",
+    domain: Annotated[str, Query(max_length=255)] = "",
+    state: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
     """The table, by address; with a search, what address or name holds."""
     before, after, q = _printable(before), _printable(after), _printable(q) or ""
-    found = await mailboxes.mailbox_page(db, after=after, before=before, query=q, limit=LIMIT + 1)
+    found = await mailboxes.mailbox_page(
+        db, after=after, before=before, query=q, domain=domain, state=state, limit=LIMIT + 1
+    )
     back = before is not None and after is None
     shown = found[-LIMIT:] if back else found[:LIMIT]
     more = len(found) > LIMIT
     has_newer, has_older = (more, True) if back else (after is not None, more)
-    here = request.url.replace(scheme="", netloc="").replace_query_params(**({"q": q} if q else {}))
+    wanted = {name: value for name, value in (("q", q), ("domain", domain), ("state", state)) if value}
+    here = request.url.replace(scheme="", netloc="").replace_query_params(**wanted)
+    names = [row["name"] for row in await service.domain_page(db, limit=1000) if row["alias_of"] is None]
     return page(
         request,
         viewer,
         "mailhost/mailboxes.html",
         block="rows",
         mailboxes=shown,
-        total=(total := await mailboxes.count_mailboxes(db)),
-        counts={"mailboxes": total, "moves": await count_moves(db)},
-        domains=bool(await service.domain_page(db, limit=1)),
+        total=await mailboxes.count_mailboxes(db),
+        counts=await counts(db),
+        domains=[(name, readable(name)) for name in names],
+        states=[(name, name) for name in mailboxes.STATES],
         q=q,
+        domain=domain,
+        state_wanted=state,
+        filtered=bool(wanted),
         newer=str(here.include_query_params(before=shown[0]["address"])) if has_newer and shown else "",
         older=str(here.include_query_params(after=shown[-1]["address"])) if has_older and shown else "",
     )
@@ -89,7 +100,7 @@ async def one(
     request: Request, viewer: SignedIn, db: Db, settings: AppSettings, address: str, saved: bool = False
 ) -> Response:
     """One mailbox."""
-    return await _mailbox(request, viewer, db, settings, address, saved=saved)
+    return await mailbox_page(request, viewer, db, settings, address, saved=saved)
 
 
 @router.post("/{address}")
@@ -101,14 +112,23 @@ async def update(
     address: str,
     name: Annotated[str, Form()] = "",
     quota: Annotated[str, Form()] = "",
+    limit: Annotated[str, Form()] = "",
+    may_send: Annotated[str, Form()] = "",
 ) -> Response:
-    """Change name and size."""
+    """Change name, size, and what may be sent."""
     try:
-        await mailboxes.update_mailbox(db, address, name=name, quota_bytes=_gigabytes(quota))
+        await mailboxes.update_mailbox(
+            db,
+            address,
+            name=name,
+            quota_bytes=gigabytes(quota),
+            send_limit=_limit(limit) if limit else None,
+            may_send=bool(may_send) if limit else None,  # a browser sends nothing for an empty box
+        )
     except Invalid as refused:
-        given = {"name": name, "quota": quota}
-        return await _mailbox(request, viewer, db, settings, address, refused=refused, given=given)
-    return _back(viewer, address)
+        given = {"name": name, "quota": quota, "limit": limit}
+        return await mailbox_page(request, viewer, db, settings, address, refused=refused, given=given)
+    return back(viewer, address)
 
 
 @router.post("/{address}/password")
@@ -124,14 +144,14 @@ async def password(
 async def disable(viewer: SignedIn, db: Db, address: str) -> Response:
     """Nobody signs in, new mail is refused; what is there stays."""
     await mailboxes.set_enabled(db, address, enabled=False)
-    return _back(viewer, address)
+    return back(viewer, address)
 
 
 @router.post("/{address}/enable")
 async def enable(viewer: SignedIn, db: Db, address: str) -> Response:
     """Undo `disable`."""
     await mailboxes.set_enabled(db, address, enabled=True)
-    return _back(viewer, address)
+    return back(viewer, address)
 
 
 @router.post("/{address}/delete")
@@ -141,37 +161,11 @@ async def delete(viewer: SignedIn, db: Db, address: str) -> Response:
     return RedirectResponse(f"/w/{viewer.workspace_slug}/mailboxes", 303)
 
 
-@router.post("/{address}/aliases")
-async def alias(
-    request: Request,
-    viewer: SignedIn,
-    db: Db,
-    settings: AppSettings,
-    address: str,
-    alias: Annotated[str, Form()] = "",
-) -> Response:
-    """Let mail for another address arrive here too."""
-    row = await mailboxes.get_mailbox(db, address)
-    full = alias if "@" in alias else f"{alias.strip()}@{row['domain']}"
-    try:
-        await mailboxes.add_alias(db, viewer.workspace_id, address=full, target=row["address"])
-    except (Invalid, Conflict) as refused:
-        problem = Invalid("alias", str(refused))
-        return await _mailbox(request, viewer, db, settings, address, refused=problem, given={"alias": alias})
-    return _back(viewer, address)
-
-
-@router.post("/{address}/aliases/remove")
-async def unalias(viewer: SignedIn, db: Db, address: str, alias: Annotated[str, Form()] = "") -> Response:
-    """Undo `alias`."""
-    await mailboxes.remove_alias(db, address=alias, target=address)
-    return _back(viewer, address)
-
-
 # ---------------------------------------------------------------- what they share
 
 
-def _back(viewer: Viewer, address: str) -> Response:
+def back(viewer: Viewer, address: str) -> Response:
+    """To the page of the mailbox, which says that it is done."""
     return RedirectResponse(f"/w/{viewer.workspace_slug}/mailboxes/{mailboxes.stored(address)}?saved=1", 303)
 
 
@@ -180,7 +174,7 @@ def _printable(text: str | None) -> str | None:
     return None if text is None else "".join(filter(str.isprintable, text))
 
 
-def _gigabytes(text: str) -> int:
+def gigabytes(text: str) -> int:
     try:
         number = float(text.replace(",", "."))
     except ValueError:
@@ -190,11 +184,29 @@ def _gigabytes(text: str) -> int:
     return int(number * mailboxes.GIB)
 
 
+def _limit(text: str) -> int:
+    tidy = text.strip().replace(",", "")
+    if not tidy.isascii() or not tidy.isdigit() or len(tidy) > 9:
+        raise Invalid("limit", "Give a number of recipients, for example 500.")
+    return int(tidy)
+
+
+async def counts(db: Connection) -> dict[str, int]:
+    """What the tabs count."""
+    forwarding = await one_row(db, "SELECT count(*) AS n FROM mailbox WHERE forward_to <> '{}'")
+    return {
+        "mailboxes": await mailboxes.count_mailboxes(db),
+        "aliases": await aliases.count(db),
+        "forwards": int(forwarding["n"]),
+        "moves": await count_moves(db),
+    }
+
+
 async def _form(
     request: Request, viewer: Viewer, db: Connection, values: dict[str, str], refused: Problem | None = None
 ) -> Response:
     """The form for a new mailbox; 422 or 409 with what was typed, but for the password."""
-    names = [row["name"] for row in await service.domain_page(db, limit=1000)]
+    names = [row["name"] for row in await service.domain_page(db, limit=1000) if row["alias_of"] is None]
     field = "local" if isinstance(refused, Conflict) else getattr(refused, "field", "").replace("address", "local")
     return page(
         request,
@@ -207,7 +219,7 @@ async def _form(
     )
 
 
-async def _mailbox(
+async def mailbox_page(
     request: Request,
     viewer: Viewer,
     db: Connection,
@@ -215,20 +227,37 @@ async def _mailbox(
     address: str,
     *,
     saved: bool = False,
-    refused: Invalid | None = None,
+    refused: Problem | None = None,
     given: dict[str, str] | None = None,
 ) -> Response:
+    """The page, with what was refused beside its field (the one that is named, else the one that was given)."""
     row = await mailboxes.get_mailbox(db, address)
-    values = {"name": row["name"], "quota": f"{row['quota_bytes'] / mailboxes.GIB:g}", "alias": "", **(given or {})}
+    forwarding = await forwards.get(db, row["id"])
+    values = {
+        "name": row["name"],
+        "quota": f"{row['quota_bytes'] / mailboxes.GIB:g}",
+        "limit": str(row["send_limit"]),
+        "targets": "\n".join(forwarding.targets),
+        "alias": "",
+        "sender": "",
+        "device": "",
+        **(given or {}),
+    }
+    field = next(iter(given)) if given and len(given) == 1 else getattr(refused, "field", "")
     return page(
         request,
         viewer,
         "mailhost/mailbox.html",
-        422 if refused else 200,
+        200 if refused is None else 409 if isinstance(refused, Conflict) else 422,
         mailbox=row,
         values=values,
-        errors={refused.field: refused.message} if refused else {},
+        errors={field: str(refused)} if refused else {},
         access=access(settings),
+        forwarding=forwarding,
+        app_passwords=await app_passwords.of_mailbox(db, row["id"]),
+        senders=await rights.may_send_as(db, row["id"]),
+        copies=await rights.copies(db, row["address"]),
+        sent=await sending.sent_today(db, row["id"]),
         saved=saved,
     )
 

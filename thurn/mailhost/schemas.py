@@ -1,7 +1,7 @@
 """Domains and mailboxes as the JSON API shows and takes them."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -166,6 +166,8 @@ class MailboxPatch(In):
 
     name: Annotated[Text, Field(max_length=200)] | None = None
     quota_bytes: Annotated[int, Field(ge=1, le=2**62)] | None = None
+    send_limit: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    may_send: bool | None = None
     enabled: bool | None = None
 
 
@@ -177,6 +179,14 @@ class MailboxOut(Out):
     domain: str
     name: str
     quota_bytes: int
+    bytes_used: int | None = Field(description="As Dovecot counts; null until it has.")
+    messages_used: int | None
+    used_at: datetime | None
+    state: str = Field(description="Active, Nearly full, Full, Receives only or Disabled.")
+    may_send: bool = Field(description="False: it receives only.")
+    send_limit: int = Field(description="Recipients it may write to in 24 hours.")
+    forward_to: list[str]
+    forward_keep: bool
     enabled: bool
     created_at: datetime
 
@@ -216,3 +226,126 @@ class AliasIn(In):
     """An address whose mail goes to the mailbox."""
 
     address: Address
+
+
+class AliasOut(Out):
+    """An address and where its mail goes. `@brotzeit.example`: everything else at the domain."""
+
+    address: str
+    domain: str
+    targets: list[str]
+
+
+class Aliases(Out):
+    """A page of aliases by address."""
+
+    items: list[AliasOut]
+    next: str | None
+
+
+class AliasTo(In):
+    """An alias to make: from an address (or `@domain`, its catch-all) to a mailbox here or an address anywhere."""
+
+    address: Address
+    target: Address
+
+
+class AliasOf(In):
+    """The domain that another one is a name for; null: it is a domain of its own."""
+
+    target: Annotated[Text, Field(min_length=1, max_length=255)] | None
+
+
+class ForwardingIO(In):
+    """Where a mailbox's mail goes on to; no targets: nowhere. With `keep_copy` it stays as well."""
+
+    targets: Annotated[list[Annotated[Text, Field(max_length=320)]], Field(max_length=50)]
+    keep_copy: bool = True
+
+
+class AppPasswordIn(In):
+    """An app password to make, named after the program or device it is for."""
+
+    name: Annotated[Text, Field(min_length=1, max_length=100)]
+
+
+class AppPasswordOut(Out):
+    """An app password of a mailbox."""
+
+    id: int
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    last_used_ip: str
+
+
+class AppPasswords(Out):
+    """Those of a mailbox, oldest first."""
+
+    items: list[AppPasswordOut]
+
+
+class AppPasswordMade(Out):
+    """A new one; `password` is shown this once."""
+
+    id: int
+    password: str
+
+
+class Senders(Out):
+    """Addresses a mailbox may send as besides its own and its aliases."""
+
+    items: list[str]
+
+
+class SenderIn(In):
+    """An address of your domains, or `@domain` for every one of it."""
+
+    sender: Address
+
+
+class CopyIn(In):
+    """Copy what a mailbox, or everybody `@domain`, receives or sends. `outside`: the copies may leave your domains."""
+
+    direction: Literal["received", "sent"]
+    address: Address
+    copy_to: Address
+    outside: bool = False
+
+
+class CopyOut(Out):
+    """A rule that copies mail for the record."""
+
+    id: int
+    direction: str
+    address: str
+    copy_to: str
+    created_by: str
+    created_at: datetime
+
+
+class Copies(Out):
+    """Every such rule."""
+
+    items: list[CopyOut]
+
+
+class MailboxBatch(In):
+    """Mailboxes to make."""
+
+    mailboxes: Annotated[list[MailboxIn], Field(min_length=1, max_length=100)]
+
+
+class BatchOut(Out):
+    """What became of one: `problem` says why it was not made."""
+
+    address: str
+    password: str | None
+    problem: str | None
+
+
+class MailboxesMade(Out):
+    """In the order they were asked for."""
+
+    items: list[BatchOut]

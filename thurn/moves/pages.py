@@ -8,6 +8,7 @@ from fastapi.responses import RedirectResponse
 
 from thurn.audience.csvfile import NotCsv
 from thurn.db.connect import Connection, Row
+from thurn.mailhost.mailbox_pages import counts
 from thurn.mailhost.mailboxes import count_mailboxes
 from thurn.moves import batch, hosts, service
 from thurn.moves.service import Source
@@ -33,7 +34,7 @@ async def table(
     shown = found[:LIMIT]
     return _page(
         request, viewer, "moves/list.html", moves=shown, words=WORDS,
-        counts={"mailboxes": await count_mailboxes(db), "moves": await service.count_moves(db)},
+        counts=await counts(db),
         older=f"?before={shown[-1]['id']}" if len(found) > LIMIT else "",
         newer=f"/w/{viewer.workspace_slug}/mailboxes/moves" if before else "",
     )  # fmt: skip

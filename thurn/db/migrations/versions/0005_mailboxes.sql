@@ -2,8 +2,7 @@
 
 ALTER TABLE mailbox
   ADD forward_to   text[] NOT NULL DEFAULT '{}' CHECK (cardinality(forward_to) <= 10),
-  ADD forward_keep boolean NOT NULL DEFAULT true,   -- false: what is sent on does not stay here as well
-  ADD warned_at    timestamptz;                     -- its owner was told that it is nearly full; NULL again when it is not
+  ADD forward_keep boolean NOT NULL DEFAULT true;   -- false: what is sent on does not stay here as well
 
 -- Every address of an alias domain is the same address of another domain of the workspace.
 ALTER TABLE domain ADD alias_of int REFERENCES domain ON DELETE SET NULL CHECK (alias_of <> id);
@@ -45,15 +44,6 @@ CREATE TABLE mailbox_sent (         -- what signed-in people handed in within a 
 );
 CREATE INDEX mailbox_sent_recent ON mailbox_sent (mailbox_id, at);
 SELECT wall_off('mailbox_sent', 'SELECT');
-
-CREATE TABLE mail_to_destroy (      -- folders of mailboxes that are gone, whose mail was to go too; `keeper` does it
-  id           int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  workspace_id int NOT NULL REFERENCES workspace ON DELETE CASCADE,
-  mailbox_id   int NOT NULL,                        -- what it was; the folder's name ends with it
-  folder       text NOT NULL,                       -- below <state>/mail
-  asked_at     timestamptz NOT NULL DEFAULT now()
-);
-SELECT wall_off('mail_to_destroy', 'SELECT, INSERT');
 
 -- ---------------------------------------------------------------- what Postfix sees
 
