@@ -62,7 +62,7 @@ SELECT wall_off('mailbox_session');
 CREATE TABLE mailbox_sign_in (
   id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at              timestamptz NOT NULL DEFAULT now(),
-  workspace_id    int,                          -- NULL: no such mailbox
+  workspace_id    int,
   mailbox_id      int REFERENCES mailbox ON DELETE CASCADE,
   login           text NOT NULL,
   protocol        text NOT NULL,                -- imap pop3 sieve smtp portal webmail
