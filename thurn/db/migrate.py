@@ -64,15 +64,15 @@ def _engine_url(settings: Settings) -> URL:
     )
 
 
-def migrate(settings: Settings) -> str:
-    """Bring the schema to the newest revision and return its name."""
+def migrate(settings: Settings, revision: str = "head") -> str:
+    """Bring the schema to a revision, the newest if none is named, and return its name."""
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))
     engine = create_engine(_engine_url(settings))
     with engine.begin() as connection:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('thurn migrate'))")
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
     with engine.connect() as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
     engine.dispose()
