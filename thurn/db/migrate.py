@@ -64,7 +64,7 @@ def _engine_url(settings: Settings) -> URL:
     )
 
 
-def migrate(settings: Settings, revision: str = "head") -> str:
+def migrate(settings: Settings, target: str = "head") -> str:
     """Bring the schema to a revision, the newest if none is named, and return its name."""
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))
@@ -72,7 +72,7 @@ def migrate(settings: Settings, revision: str = "head") -> str:
     with engine.begin() as connection:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('thurn migrate'))")
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        command.upgrade(config, target)
     with engine.connect() as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
     engine.dispose()
