@@ -10,6 +10,11 @@ from thurn.stack.files import File
 from thurn.stack.postfix import Service
 from thurn.stack.tls import PAIR, SNI
 
+# A client that asks for SMTPUTF8 may need it or not. Cleanup finds that out, and what needs it is returned to its
+# sender where a server does not offer it; Dovecot's LMTP does not, but takes UTF-8 all the same. With this cleanup
+# does not look. Towards the world the extension is still used with every server that offers it.
+_TO_DOVECOT_TOO = {"smtputf8_enable": "no"}
+
 # Map -> query. `=` on the whole address: under LIKE the `_` of `a_b@` would match `acb@`. A query that finds nothing
 # gives no row; a row with NULL would be a warning in the log at every lookup.
 _QUERIES = {
@@ -144,7 +149,8 @@ def _services(state: Path, listen: str, ports: Mapping[str, int]) -> list[Servic
     everywhere = listen in postfix.EVERYWHERE
     host = "" if everywhere else f"{listen}:"
     door = postfix.inner_door(listen, ports["smtp"])
-    inner = [] if everywhere or door == listen else [Service(f"{door}:{ports['smtp']}", "inet", "smtpd", private="n")]
+    received = {"cleanup_service_name": "cleanup_received"}
+    doors = [host] if everywhere or door == listen else [host, f"{door}:"]
     signed_in = {
         "smtpd_sasl_auth_enable": "yes",
         **postfix_guard.OPTIONS,
@@ -166,8 +172,7 @@ def _services(state: Path, listen: str, ports: Mapping[str, int]) -> list[Servic
         "smtpd_sasl_service": "webmail",
     }
     return [
-        Service(f"{host}{ports['smtp']}", "inet", "smtpd", private="n"),
-        *inner,
+        *(Service(f"{each}{ports['smtp']}", "inet", "smtpd", private="n", options=received) for each in doors),
         Service(f"{host}{ports['submission']}", "inet", "smtpd", private="n", options=starttls | signed_in),
         Service(f"{host}{ports['submissions']}", "inet", "smtpd", private="n", options=wrapped | signed_in),
         Service(f"127.0.0.1:{ports['webmail_smtp']}", "inet", "smtpd", private="n", options=webmail | signed_in),
@@ -179,8 +184,9 @@ def _services(state: Path, listen: str, ports: Mapping[str, int]) -> list[Servic
             "cleanup",
             private="n",
             limit="0",
-            options={"sender_bcc_maps": f"proxy:pgsql:{state}/mx/etc/bcc_sent.cf"},
+            options={"sender_bcc_maps": f"proxy:pgsql:{state}/mx/etc/bcc_sent.cf", **_TO_DOVECOT_TOO},
         ),
+        Service("cleanup_received", "unix", "cleanup", private="n", limit="0", options=_TO_DOVECOT_TOO),
         *postfix_forward.services(state, ports),
         Service("smtp", "unix", "smtp"),
         Service("relay", "unix", "smtp"),

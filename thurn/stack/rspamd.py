@@ -23,6 +23,10 @@ _NETWORK = (
     "asn", "bimi", "fuzzy_check", "hfilter", "mid", "mime_types", "multimap", "mx_check", "neural", "once_received",
     "phishing", "rbl", "surbl", "url_redirector", "whitelist",
 )  # fmt: skip
+# UTF-8 in headers is lawful since RFC 6532; Debian's rules put it into Junk by itself, also in what people here send.
+_LAWFUL = (
+    "INVALID_FROM_8BIT", "INVALID_RCPT_8BIT", "FROM_NEEDS_ENCODING", "TO_NEEDS_ENCODING", "SUBJECT_NEEDS_ENCODING",
+)  # fmt: skip
 _RULES = Path(__file__).with_name("rspamd.lua")
 _NEVER = ("rspamd_update", "p0f", "clickhouse", "elastic")
 
@@ -54,6 +58,7 @@ def render(
         "options": _options(nameservers),
         # The header by which Dovecot's filter knows what belongs into Junk.
         "milter_headers": 'use = ["authentication-results", "spam-header", "x-spamd-bar"];\n',
+        "headers_group": "symbols {\n" + "".join(f'  "{name}" {{ weight = 0.0; }}\n' for name in _LAWFUL) + "}\n",
         "history_redis": "nrows = 500;\nsubject_privacy = true;\n",
         # What a sender's own policy says of mail that pretends to be theirs.
         "dmarc": 'actions = { quarantine = "add header"; reject = "reject"; }\n',
