@@ -10,18 +10,34 @@ import signal
 import smtplib
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
-from stackworld import APOSTROPHE, PASSWORD, RESI, STRANGER, XAVER, read_until_ok, trusting
+import stackworld
+from stackworld import (
+    APOSTROPHE,
+    PASSWORD,
+    RESI,
+    STRANGER,
+    XAVER,
+    Outside,
+    message,
+    read_until_ok,
+    signed_in,
+    smtp,
+    trusting,
+    wait_for,
+)
 
 from thurn.db.connect import connect, conninfo
 from thurn.guard import bans, limits
 from thurn.settings import Settings
 from thurn.stack.control import status
+from thurn.stack.supervision import Supervisor
 
 pytestmark = pytest.mark.stack
 
@@ -218,6 +234,36 @@ def test_without_the_guard_people_still_sign_in(guarded: Settings) -> None:
         assert smtp_from(guarded, "127.0.7.14", XAVER, PASSWORD)
     finally:
         os.kill(number, signal.SIGCONT)
+
+
+def test_while_the_guard_is_away_mail_is_put_off_and_taken_afterwards(guarded: Settings, outside: Outside) -> None:
+    """As docs/operate/abuse.md says; the sign-in itself works without it."""
+    mark, sent = uuid.uuid4().hex, uuid.uuid4().hex
+
+    def hand_in() -> list[int]:
+        codes = []
+        with smtp(guarded) as stranger, signed_in(guarded, "submission") as own:
+            for client, sender, recipient, text in (
+                (stranger, STRANGER, RESI, mark),
+                (own, RESI, "gast@far.example", sent),
+            ):
+                client.mail(sender)
+                assert client.rcpt(recipient)[0] == 250
+                codes.append(client.data(message(text))[0])
+        return codes
+
+    supervisor = Supervisor(guarded.state)
+    supervisor.stop("guard")
+    try:
+        wait_for(lambda: status(guarded)["guard"].process.state == "stopped")
+        assert hand_in() == [451, 451]
+    finally:
+        supervisor.start("guard")
+        wait_for(lambda: status(guarded)["guard"].ok)
+    assert hand_in() == [250, 250]
+    assert stackworld.fetch(guarded, RESI, mark), "once"
+    wait_for(lambda: any(sent.encode() in mail for *_, mail in outside.received))
+    assert sum(sent.encode() in mail for *_, mail in outside.received) == 1
 
 
 def rcpt(settings: Settings, source: str, recipients: list[str]) -> list[int]:
