@@ -217,6 +217,48 @@ def test_an_absence_answers_once_on_its_days_and_never_a_list(bare: Settings) ->
     assert b"Auto-Submitted: auto-replied" in text
 
 
+def test_with_an_absence_in_webmail_as_well_people_get_one_answer_the_portals(bare: Settings) -> None:
+    """Two scripts that answer: Dovecot takes the first and says nothing of the second."""
+    ours, theirs = f"Ours {uuid.uuid4().hex}", f"Theirs {uuid.uuid4().hex}"
+    own = f'require "vacation";\r\nvacation :days 1 :subject "{theirs}" :addresses "{RESI}" "Away";\r\n'
+
+    async def in_webmail(*steps: bytes) -> None:
+        async with (
+            door_key(bare, 1, number_of(bare, RESI)) as secret,
+            managesieve.connected(bare.port["webmail_sieve"], RESI, secret) as server,
+        ):
+            if steps[0]:
+                await server.put("roundcube", own)
+            else:
+                await server.command(b'SETACTIVE ""')
+                await server.delete("roundcube")
+            for step in filter(None, steps):
+                await server.command(step)
+
+    log = bare.state / "log" / "imap.log"
+    before = len(log.read_text(errors="replace"))
+    asyncio.run(in_webmail(b'SETACTIVE "roundcube"'))
+    try:
+        keep(bare, RESI, absence=Absence(True, None, None, ours, "x", 7))
+        for _ in range(2):
+            mark = uuid.uuid4().hex
+            text = message(mark).replace(STRANGER.encode(), XAVER.encode())
+            with smtp(bare) as client:
+                client.sendmail(XAVER, [RESI], text.replace(b"you@brotzeit.example", RESI.encode()))
+            fetch(bare, RESI, mark)
+        wait_for(lambda: answers(bare, ours) == 1)
+        fetch(bare, XAVER, send(bare, STRANGER, XAVER))
+        assert (answers(bare, ours), answers(bare, theirs)) == (1, 0)
+        yesterday = datetime.now().astimezone().date() - timedelta(days=1)
+        keep(bare, RESI, absence=Absence(True, None, yesterday, ours, "x", 7))
+        write(bare, RESI)
+        wait_for(lambda: answers(bare, theirs) == 1)
+        assert answers(bare, ours) == 1
+        assert "Error: sieve" not in log.read_text(errors="replace")[before:]
+    finally:
+        asyncio.run(in_webmail(b""))
+
+
 def test_when_dovecot_is_away_the_change_is_kept_and_taken_later(bare: Settings) -> None:
     mailbox_id = number_of(bare, RESI)
     away = bare.model_copy()
