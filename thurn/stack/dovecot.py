@@ -202,7 +202,7 @@ service lmtp {{
   }}
 }}
 {dovecot_boxes.services(state, ports)}service auth {{
-  # Argon2 takes 64 MB for each check.
+  # Argon2 takes 64 MB for a check. This process makes them one after the other: 86 MB at most.
   vsz_limit = 1 G
   unix_listener {state}/mx/queue/private/auth {{
     mode = 0600
