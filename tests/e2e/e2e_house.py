@@ -16,11 +16,12 @@ from thurn.accounts.service import create_account
 from thurn.campaigns import service as campaigns
 from thurn.db.connect import Connection, Row, connect
 from thurn.db.fetch import one
+from thurn.mailhost import publishing, rotate
 from thurn.mailhost.check import check_domain
 from thurn.mailhost.facts import facts
 from thurn.mailhost.mailboxes import add_mailbox
 from thurn.mailhost.records import records
-from thurn.mailhost.service import add_domain, get_domain_by_id
+from thurn.mailhost.service import add_domain, get_domain, get_domain_by_id
 from thurn.settings import Settings
 from thurn.simulate import client
 
@@ -104,6 +105,24 @@ async def verified_domain(house: House, name: str) -> None:
         published = [{"name": r.name, "type": r.type, "value": v} for r in wanted for v in r.values]
         await asyncio.to_thread(client.publish, house.settings, published)
         await check_domain(db, number, house.settings)
+
+    await house.do(work)
+
+
+async def broken_domain(house: House, name: str) -> None:
+    """One with a wrong record of some kinds and none of others, keys that are to follow, and a way into its DNS."""
+    await verified_domain(house, name)
+    wrong = {"name": name, "type": "TXT", "value": "v=spf1 include:_spf.elsewhere.example -all"}
+
+    async def work(db: Connection) -> None:
+        row = await get_domain(db, name)
+        for gone in (f"_dmarc.{name}", f"autoconfig.{name}"):
+            await asyncio.to_thread(client.withdraw, house.settings, gone)
+        await asyncio.to_thread(client.publish, house.settings, [wrong])
+        await check_domain(db, row["id"], house.settings)
+        await rotate.start(db, row, house.settings)
+        access = {"server": "127.0.0.1", "key_name": "thurn-key", "key_secret": "c2VjcmV0"}
+        await publishing.put(db, row, house.settings, provider="rfc2136", access=access)
 
     await house.do(work)
 

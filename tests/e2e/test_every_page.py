@@ -10,6 +10,7 @@ from axe_playwright_python.async_playwright import Axe
 from e2e_house import House
 from playwright.async_api import Page
 
+from thurn.settings import Settings
 from thurn.simulate import client
 from thurn.simulate.links import find_links
 
@@ -28,7 +29,8 @@ FULL = (
     "/templates/{template}", "/templates/{template}?ask=delete", "/contacts", "/contacts?q=nobody-has-this",
     "/contacts/{contact}", "/contacts/{contact}?ask=delete", "/contacts/lists", "/contacts/lists/{list}",
     "/contacts/imports", "/contacts/import", "/contacts/import/{import}", "/domains", "/domains/certificates",
-    "/domains/bakery.example", "/domains/bakery.example?ask=remove-domain", "/mailboxes", "/mailboxes/{mailbox}",
+    "/domains/bakery.example", "/domains/bakery.example?ask=remove-domain", "/domains/bakery.example/publish",
+    "/domains/bakery.example/keys", "/domains/bakery.example/settings", "/mailboxes", "/mailboxes/{mailbox}",
     "/mailboxes/new",
     "/mailboxes/moves", "/mailboxes/moves/{move}", "/mailboxes/moves/many",
     "/quarantine", "/quarantine?q=nothing-like-it", "/quarantine/{held}", "/quarantine/{held}?ask=release",
@@ -100,6 +102,17 @@ async def test_axe_lets_pages_in_full_use_pass_in_both_themes_and_none_is_too_wi
     house: House = bakery["house"]
     page = await window(house)
     assert await walk(page, [house.url + path.format_map(bakery) for path in FULL[half::2]]) == []
+
+
+async def test_a_domain_with_broken_records_new_keys_and_a_publisher_passes(installation: Settings, window: Any):
+    house = await furniture.open_house(installation, "beer")
+    await furniture.broken_domain(house, "beer.example")
+    page: Page = await window(house)
+    at = f"{house.url}/domains/beer.example"
+    assert await walk(page, [at, f"{at}/keys", f"{at}/publish"]) == []
+    await page.goto(at)
+    for heading in ("Broken", "To do", "Advice", "In order"):
+        assert await page.get_by_role("heading", name=heading, level=2).is_visible()
 
 
 async def test_the_page_of_the_guard_passes_empty_and_full(main: House, window: Any):

@@ -129,6 +129,26 @@ async def test_every_kind_of_verdict_has_its_place(
     assert "1 broken, 1 missing" in await shown(browser, "/domains")
 
 
+async def test_what_changed_since_the_last_look_at_dns_is_asked_for_at_once(
+    signed_in: SignedInBrowser, system: Connection, clean: Settings
+) -> None:
+    await brotzeit(system, clean)
+    wanted = records(facts(await service.get_domain(system, "brotzeit.example"), clean))
+    checks = [judge(r, Answers("found", r.values)).as_json() for r in wanted]
+    await system.execute("UPDATE domain SET checks = %s, checked_at = now()", [Jsonb(checks)])
+    at = "/domains/brotzeit.example"
+    assert "To do" not in await shown(signed_in[0], at)
+    assert (await post(signed_in, f"{at}/keys")).status_code == 303
+    settings = {"dmarc_policy": "quarantine", "mta_sts_mode": "none", "tracking_host": "links"}
+    assert (await post(signed_in, f"{at}/settings", **settings)).status_code == 303
+    html = await shown(signed_in[0], at)
+    assert "To do <small>2" in html
+    assert html.count("was not looked up yet.") == 3  # both keys and the tracking host
+    assert "DMARC says p=none, but p=quarantine is chosen in the settings." in html
+    assert "_mta-sts" not in html
+    assert "Everything campaigns need is in place" in html
+
+
 async def test_the_zone_file_is_a_download(signed_in: SignedInBrowser, system: Connection, clean: Settings) -> None:
     await brotzeit(system, clean)
     answer = await signed_in[0].get(f"{W}/domains/brotzeit.example/zone")

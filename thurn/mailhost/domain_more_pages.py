@@ -63,6 +63,7 @@ def _keys(request: Request, viewer: Viewer, row: Row, refused: str = "") -> Resp
         request, viewer, "mailhost/domain_keys.html", 409 if refused else 200, domain=row,
         readable=readable(row["name"]), found=found, refused=refused,
         coming=any(key["state"] in ("pending", "published") for key in found),
+        known=any(key["state"] == "published" for key in found),
     )  # fmt: skip
 
 

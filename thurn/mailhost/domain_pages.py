@@ -1,7 +1,7 @@
 """Pages of domains: the table, adding one, and what DNS holds and should hold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -13,7 +13,7 @@ from thurn.mailhost.check import check_domain
 from thurn.mailhost.facts import facts
 from thurn.mailhost.names import readable
 from thurn.mailhost.records import THEMES, Record, records, zone_file
-from thurn.mailhost.verdicts import Check
+from thurn.mailhost.verdicts import Answers, Check, judge
 from thurn.problems import Conflict, Invalid
 from thurn.settings import Settings
 from thurn.web.edge import AppSettings, Db, SignedIn, Viewer
@@ -133,7 +133,7 @@ async def remove(request: Request, viewer: SignedIn, db: Db, settings: AppSettin
 
 def _domain(request: Request, viewer: Viewer, row: Row, settings: Settings, refused: str = "") -> Response:
     of = facts(row, settings)
-    checks = _kept(row)
+    checks = _now(row, records(of))
     context: dict[str, Any] = {
         "domain": row,
         "readable": readable(row["name"]),
@@ -166,6 +166,28 @@ def by_theme(items: Sequence[Record | Check]) -> list[dict[str, Any]]:
         if these:
             found.append({"title": title, "n": len(these), "names": ", ".join(names), "these": these})
     return found
+
+
+def _now(row: Row, wanted: Sequence[Record]) -> list[Check]:
+    """The verdicts kept, held against what is wanted now: settings and keys change between two looks at DNS."""
+    kept = _kept(row)
+    if not kept:
+        return []
+    by_key = {(check.record.name, check.record.type): check for check in kept}
+    ours = {record.name for record in wanted}
+    pointers = [c for c in kept if c.record.kind == "ptr" and c.record.name not in ours]  # of addresses DNS has told
+    return [*(_held_against(record, by_key.get((record.name, record.type))) for record in wanted), *pointers]
+
+
+def _held_against(record: Record, kept: Check | None) -> Check:
+    if kept is None:
+        fix = f"Add this {record.type} record, then check."
+        return Check(record, "warn", f"{record.purpose} was not looked up yet.", fix=fix, publish=record.values)
+    if (record.kind, record.values) == (kept.record.kind, kept.record.values) or record.type != "TXT":
+        return kept
+    if kept.level == "unknown":
+        return replace(kept, record=record)
+    return judge(record, Answers("found" if kept.found else "nothing", kept.found))
 
 
 def _kept(row: Row) -> list[Check]:

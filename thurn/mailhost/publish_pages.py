@@ -115,5 +115,6 @@ async def _page(
         "due": sum(change.action in ("create", "replace") for change in found),
         "refused": refused,
         "done": done,
+        "short": lambda name: name.removesuffix(row["name"]).rstrip(".") or "@",
     }
     return page(request, viewer, "mailhost/domain_publish.html", 409 if refused else 422 if errors else 200, **context)
