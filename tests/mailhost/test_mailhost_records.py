@@ -30,6 +30,7 @@ SPF, RSA_KEY, ED_KEY, DMARC = (RECORDS[p] for p in ("SPF", "DKIM key t2611r", "D
 BOUNCE, BOUNCE_SPF, MX, SERVER, PTR = (
     RECORDS[p] for p in ("Bounce host", "Bounce host SPF", "MX", "Server name", "Reverse DNS")
 )
+SERVER_SPF = RECORDS["Server SPF"]
 STS, STS_HOST, TLS_RPT, TLSA, CAA, AUTOCONFIG, IMAPS, NO_IMAP, TRACKING, BIMI = (
     RECORDS[p] for p in (
         "MTA-STS", "MTA-STS host", "TLS reporting", "TLSA", "CAA", "Autoconfig", "SRV _imaps", "SRV _imap",
@@ -136,6 +137,18 @@ CASES: list[tuple[Record, Answers, str, str]] = [
     (SERVER, found("198.51.100.1", "203.0.113.5"), "ok", ""),
     (SERVER, found("198.51.100.1"), "warn", "not to this server"),
     (SERVER, NO_NAME, "warn", "no address"),
+    (SERVER_SPF, found("v=spf1 a -all"), "ok", "may send"),
+    (SERVER_SPF, found("x-verify=1", "V=SPF1 MX ~ALL"), "ok", ""),
+    (SERVER_SPF, found(f"v=spf1 {OURS} ~all"), "ok", "may send"),
+    (SERVER_SPF, found("v=spf1 ip4:203.0.113.5 -all"), "ok", "has an SPF record"),
+    (SERVER_SPF, found("v=spf1 redirect=_spf.thurn.example"), "ok", "has an SPF record"),
+    (SERVER_SPF, NOTHING, "warn", "Server SPF is missing"),
+    (SERVER_SPF, found("v=spf1 -all"), "warn", "does not let this server send"),
+    (SERVER_SPF, found("v=spf1 -a ip4:192.0.2.1 ~all"), "warn", "does not let this server send"),
+    (SERVER_SPF, found("v=spf1 -ip4:203.0.113.5 ~all"), "warn", "does not let this server send"),
+    (SERVER_SPF, found("v=spf1 a -all", "v=spf1 mx -all"), "warn", "2 SPF records"),
+    (SERVER_SPF, found("v=spf1 ipv4:203.0.113.5 -all"), "warn", "means nothing"),
+    (SERVER_SPF, found('"v=spf1 a -all"'), "warn", "quotes"),
     (PTR, found(HOST.upper() + "."), "ok", ""),
     (PTR, found("static-5.hoster.example"), "warn", "points to static-5.hoster.example"),
     (PTR, NO_NAME, "warn", "missing"),
@@ -244,6 +257,18 @@ def test_a_policy_that_only_watches_is_fine_and_advised_on() -> None:
     assert judge(DMARC, found("v=DMARC1; p=reject")).fix == ""
 
 
+def test_only_a_server_name_of_its_own_needs_its_own_spf_record() -> None:
+    def names(**facts: str) -> list[str]:
+        return [r.name for r in records(replace(FACTS, **facts)) if r.kind == "server-spf"]  # type: ignore[arg-type]
+
+    assert names() == [HOST]
+    assert names(hostname="brotzeit.example") == names(hostname="bounce.brotzeit.example") == []
+    assert names(hostname="localhost") == []
+    assert judge(SERVER_SPF, found("v=spf1 ip4:192.0.2.1 -a mx ~all", "v=spf1 -all")).publish == (
+        "v=spf1 a ip4:192.0.2.1 mx ~all",
+    )
+
+
 def test_a_server_without_a_proper_name_is_told_so() -> None:
     (record,) = records(Facts("a.example", "bounce.a.example", (), "localhost"))[-1:]
     assert record.kind == "address"
@@ -279,7 +304,7 @@ def test_a_zone_file_is_read_by_another_program_and_says_the_same() -> None:
         value = value if value == "0 0 0 ." else value.rstrip(".")
         read.add((str(name).rstrip("."), kind, value))
     expected = {(r.name, r.type, value) for r in records(FACTS) for value in r.values}
-    elsewhere = {(r.name, r.type, r.values[0]) for r in (SERVER, PTR, TLSA)}
+    elsewhere = {(r.name, r.type, r.values[0]) for r in (SERVER, SERVER_SPF, PTR, TLSA)}
     assert read == expected - elsewhere
     assert f"; {HOST}. " in text
     assert "; 5.113.0.203.in-addr.arpa. " in text

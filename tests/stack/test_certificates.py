@@ -1,6 +1,7 @@
 """A whole installation with TLS, and an authority that checks it: issued, served by name, renewed, refused."""
 
 import asyncio
+import hashlib
 import imaplib
 import json
 import re
@@ -24,10 +25,12 @@ import tlsworld
 from acme import Authority, pebble
 from argon2 import PasswordHasher
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from stackworld import PASSWORD, wait_for
 
 from thurn.certificates.watch import look
 from thurn.db.connect import conninfo
+from thurn.mailhost.facts import key_in_use
 from thurn.secrets import Secrets
 from thurn.settings import Settings, allocate_ports, load_settings
 from thurn.simulate import client
@@ -114,10 +117,14 @@ def serial(at: Installation, port: int, host: str, starttls: str = "") -> int:
 
 
 def shown(link: object) -> int:
+    return certificate(link).serial_number
+
+
+def certificate(link: object) -> x509.Certificate:
     assert isinstance(link, ssl.SSLSocket)
     der = link.getpeercert(binary_form=True)
     assert der is not None
-    return x509.load_der_x509_certificate(der).serial_number
+    return x509.load_der_x509_certificate(der)
 
 
 def shows(at: Installation, port: int, host: str, starttls: str = "") -> int | None:
@@ -167,6 +174,18 @@ def test_a_name_nobody_knows_gets_the_mail_host_s_certificate(installation: Inst
     lax.check_hostname, lax.verify_mode = False, ssl.CERT_NONE
     strangers = Installation(installation.settings, lax)
     assert everywhere(strangers, "mail.stranger.example") == everywhere(installation, MAIL)
+
+
+def test_the_tlsa_record_names_the_key_that_port_25_shows(installation: Installation) -> None:
+    def key() -> str:
+        with smtplib.SMTP("127.0.0.1", installation.port("smtp"), "mx.far.example", timeout=30) as plain:
+            plain._host = MAIL  # what a sender that checks DANE names in SNI (RFC 7672, 8.1)
+            plain.starttls(context=installation.context)
+            public = certificate(plain.sock).public_key()
+        return hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+    wait_for(lambda: shows(installation, installation.port("smtp"), MAIL, "smtp"))
+    wait_for(lambda: key_in_use(installation.settings) == key())
 
 
 def test_keys_are_for_root_alone_and_the_secret_of_guard_is_in_no_log(installation: Installation) -> None:

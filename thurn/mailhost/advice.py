@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from thurn.mailhost import spf
 from thurn.mailhost.findings import Answers, Check, missing, quoted, tags_of
 from thurn.mailhost.records import AUTHORITIES, Record
 
@@ -104,6 +105,29 @@ def _tlsa(record: Record, answers: Answers) -> Check:
     )  # fmt: skip
 
 
+def _server_spf(record: Record, answers: Answers) -> Check:
+    """Of the server's own name: by `a`, or by what else people name it with."""
+    policies = tuple(value for value in answers.values if spf.is_policy(value))
+    if not policies:
+        return quoted(record, answers, "v=spf1") or missing(record, answers.values)
+    better = (spf.merged(policies, "a", "-all"),)
+    if len(policies) > 1:
+        what = f"There are {len(policies)} SPF records at {record.name}; receivers then take none of them."
+        return Check(record, "bad", what, policies, "Delete them all and publish this one instead.", better)
+    policy = policies[0]
+    if problem := spf.error(policy):
+        what = f"The SPF record of {record.name} has a mistake: {problem}."
+        return Check(record, "bad", what, policies, "Replace its value.", better)
+    qualifiers = {spf.qualifier_of(policy, name) for name in ("a", f"a:{record.name}")} - {None}
+    if "+" in qualifiers:
+        return Check(record, "ok", "The server’s own name may send from this server.", policies)
+    if not qualifiers and spf.names_others(policy):  # perhaps this server's address: nothing here tells
+        fix = "See that it allows this server’s address."
+        return Check(record, "ok", "The server’s own name has an SPF record.", policies, fix)
+    what = f"The SPF record of {record.name} does not let this server send."
+    return Check(record, "bad", what, policies, "Replace its value.", better)
+
+
 def _bimi(record: Record, answers: Answers) -> Check:
     policies = tuple(value for value in answers.values if value.lower().startswith("v=bimi1"))
     if not policies:
@@ -129,4 +153,5 @@ JUDGES: dict[str, Callable[[Record, Answers], Check]] = {
     "caa": _caa,
     "tlsa": _tlsa,
     "bimi": _bimi,
+    "server-spf": _server_spf,
 }

@@ -12,7 +12,7 @@ Action = Literal["create", "replace", "keep", "by hand"]
 # Beginnings of text records that are ours to replace at a name that others use as well.
 _OURS = {
     "spf": "v=spf1", "bounce-spf": "v=spf1", "dmarc": "v=dmarc1", "mta-sts": "v=stsv1", "tls-rpt": "v=tlsrptv1",
-    "bimi": "v=bimi1",
+    "bimi": "v=bimi1", "server-spf": "v=spf1",
 }  # fmt: skip
 # Nobody else has anything at these names.
 _OUR_NAMES = ("dkim", "dkim-next", "dkim-old", "bounce-mx")
@@ -61,7 +61,7 @@ def _change(record: Record, found: Mapping[tuple[str, str], Answers], zone: str,
     values = check.publish or record.values
     ours = _ours(record, answers.values)
     if answers.values and not ours and record.kind != "caa" and record.type != "TXT":
-        return Change(record, "by hand", why=f"There is {', '.join(answers.values)}, which Thurn leaves alone.")
+        return Change(record, "by hand", why=f"Thurn leaves alone what is there: {', '.join(answers.values)}.")
     if record.type == "CNAME" and any(answer.values for (name, _), answer in found.items() if name == record.name):
         return Change(record, "by hand", why="There are other records at this name.")
     if set(ours) == set(values):

@@ -38,11 +38,11 @@ def facts(domain: Mapping[str, Any], settings: Settings) -> Facts:
         dmarc_policy=domain["dmarc_policy"],
         bimi_logo=domain["bimi_logo"],
         tracking_host=domain["tracking_host"],
-        tlsa=_key_in_use(settings),
+        tlsa=key_in_use(settings),
     )
 
 
-def _key_in_use(settings: Settings) -> str:
+def key_in_use(settings: Settings) -> str:
     """SHA-256 of the public key in the mail server's certificate (RFC 6698: 3 1 1); empty when it cannot be read."""
     try:
         certificate = x509.load_pem_x509_certificate((settings.state / CERTIFICATE).read_bytes())

@@ -13,7 +13,7 @@ from thurn.mailhost.mta_sts import policy, policy_id
 Kind = Literal[
     "spf", "dkim", "dkim-next", "dkim-old", "dmarc", "bounce-mx", "bounce-spf",
     "mx", "mta-sts", "mta-sts-host", "tls-rpt", "tlsa", "caa",
-    "autoconfig", "srv", "no-srv", "tracking", "bimi", "address", "ptr",
+    "autoconfig", "srv", "no-srv", "tracking", "bimi", "server-spf", "address", "ptr",
 ]  # fmt: skip
 Theme = Literal["sending", "receiving", "encryption", "programs", "name", "server"]
 TTL = 3600
@@ -32,7 +32,7 @@ THEMES: dict[Theme, str] = {
 _THEME_OF: dict[str, Theme] = {
     "mx": "receiving", "mta-sts": "encryption", "mta-sts-host": "encryption", "tls-rpt": "encryption",
     "tlsa": "encryption", "caa": "encryption", "autoconfig": "programs", "srv": "programs", "no-srv": "programs",
-    "tracking": "name", "bimi": "name", "address": "server", "ptr": "server",
+    "tracking": "name", "bimi": "name", "server-spf": "server", "address": "server", "ptr": "server",
 }  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def records(of: Facts) -> list[Record]:
     """Every record of a domain, what campaigns need first."""
     return [
         *_sending(of), *_bounces(of), *_receiving(of), *_encryption(of), *_programs(of), *_named(of),
-        *_certificates(of), *server_records(of.hostname, of.addresses),
+        *_certificates(of), *_server_spf(of), *server_records(of.hostname, of.addresses),
     ]  # fmt: skip
 
 
@@ -247,6 +247,15 @@ def server_records(hostname: str, addresses: tuple[str, ...]) -> list[Record]:
     return [*(named or [Record("address", hostname, "A", (), "Server name", why)]), *pointers]
 
 
+def _server_spf(of: Facts) -> Iterable[Record]:
+    if "." in of.hostname and of.hostname not in (of.name, of.bounce_host):  # those have one of their own
+        yield Record(
+            "server-spf", of.hostname, "TXT", ("v=spf1 a -all",), "Server SPF",
+            "What mailboxes forward leaves under the name of this server, and so do its own notes. Receivers look here "
+            "whether it may send them.",
+        )  # fmt: skip
+
+
 def _certificates(of: Facts) -> Iterable[Record]:
     yield Record(
         "caa", of.name, "CAA", (f'0 issue "{AUTHORITIES[0]}"',), "CAA",
@@ -255,8 +264,9 @@ def _certificates(of: Facts) -> Iterable[Record]:
     if of.tlsa and "." in of.hostname:
         yield Record(
             "tlsa", f"_25._tcp.{of.hostname}", "TLSA", (f"3 1 1 {of.tlsa}",), "TLSA",
-            "DANE: servers that look here accept only this key of yours. It means something only where the zone is "
-            "signed with DNSSEC, and it must change before the key does; leave it out if in doubt.",
+            "DANE: servers that look here accept only this key. It means something only where the zone is signed with "
+            "DNSSEC. Certificates that Thurn gets by itself come with a new key every two months, and mail is refused "
+            "until this record follows: leave it out, unless you give Thurn a certificate whose key stays.",
         )  # fmt: skip
 
 

@@ -69,6 +69,14 @@ def qualifier_of(policy: str, mechanism: str) -> str | None:
     return None
 
 
+def names_others(policy: str) -> bool:
+    """Whether it allows something by address or by reference, which may be anybody, us included."""
+    bare = [term.lower().removeprefix("+") for term in _terms(policy)]
+    return any(
+        term.startswith(("ip4:", "ip6:", "include:", "redirect=", "a:", "a/", "mx:", "exists:")) for term in bare
+    )
+
+
 def allows_everybody(policy: str) -> bool:
     """Whether it ends in +all."""
     return any(term.lower() in ("all", "+all") for term in _terms(policy))
