@@ -1,8 +1,9 @@
 """A workspace with a domain and two people, for tests of what belongs to mailboxes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from dnsworld import Knot, knot_serving
 
 from thurn.db.connect import Connection, connect
 from thurn.mailhost import service
@@ -27,3 +28,10 @@ async def people(db: Connection, system: Connection, clean: Settings) -> None:
     await system.execute("UPDATE domain SET proven_at = now()")
     for address in (ANNA, XAVER):
         await service.add_mailbox(db, 1, address=address)
+
+
+@pytest.fixture(scope="module")
+def knot() -> Iterator[Knot]:
+    """A real primary name server, fresh for each module."""
+    with knot_serving() as server:
+        yield server

@@ -1,12 +1,22 @@
 """Name servers on loopback that hold what a test puts up."""
 
+import shutil
+import socket
+import subprocess
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
+import dns.message
+import dns.query
 import dnslib
 from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
+from thurn.mailhost.authority import text_of
 from thurn.mailhost.records import Record
 from thurn.mailhost.records import data as in_zone
 
@@ -66,3 +76,53 @@ def serving(held: Zone, address: str = "127.0.0.1", port: int = 0) -> Iterator[t
         for server in (tcp, udp):
             server.server.shutdown()
             server.server.server_close()
+
+
+@dataclass
+class Knot:
+    """A real primary name server."""
+
+    port: int
+    secret: str
+
+    def holds(self, name: str, kind: str) -> set[str]:
+        reply = dns.query.tcp(dns.message.make_query(name, kind), "127.0.0.1", port=self.port, timeout=5)
+        return {text_of(rdata) for rrset in reply.answer for rdata in rrset}
+
+
+@contextmanager
+def knot_serving() -> Iterator[Knot]:
+    """Knot with the zone brotzeit.example, in which others have records already."""
+    folder = Path(tempfile.mkdtemp(prefix="knot-", dir="/tmp"))
+    secret = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3I="
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (folder / "zone").write_text(
+        "$ORIGIN brotzeit.example.\n@ 60 SOA ns1 hostmaster 1 60 60 600 60\n@ 60 NS ns1\nns1 60 A 127.0.0.1\n"
+        '@ 60 TXT "site-verification=1"\n@ 60 TXT "v=spf1 include:" "news.example -all"\n@ 60 MX 1 old.example.\n'
+        "autoconfig 60 CNAME elsewhere.example.\n"
+    )
+    (folder / "knot.conf").write_text(
+        f"server:\n  listen: 127.0.0.1@{port}\n  rundir: {folder}\ndatabase:\n  storage: {folder}\n"
+        f"key:\n  - id: thurn-key\n    algorithm: hmac-sha256\n    secret: {secret}\n"
+        "acl:\n  - id: all\n    key: thurn-key\n    action: [update, transfer]\n"
+        f"zone:\n  - domain: brotzeit.example\n    storage: {folder}\n    file: zone\n    acl: all\n"
+        "    zonefile-load: difference\n"
+    )
+    process = subprocess.Popen(
+        ["knotd", "-c", folder / "knot.conf"], stdout=(folder / "log").open("w"), stderr=subprocess.STDOUT
+    )
+    server = Knot(port, secret)
+    end = time.monotonic() + 20
+    while True:
+        try:
+            assert server.holds("brotzeit.example", "NS")
+            break
+        except (OSError, EOFError, AssertionError):
+            assert time.monotonic() < end, (folder / "log").read_text()
+            time.sleep(0.05)
+    yield server
+    process.terminate()
+    process.wait(10)
+    shutil.rmtree(folder)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from argon2 import PasswordHasher
+from dnsworld import Knot
 from typer.testing import CliRunner, Result
 
 from thurn.cli import build
@@ -121,3 +122,86 @@ async def _hash(system: Connection) -> str:
     assert row is not None
     encoded: str = row["password_hash"]
     return encoded
+
+
+async def test_settings_of_a_domain_are_shown_and_changed(run: Run) -> None:
+    await invoke(run, "domain", "add", "brotzeit.example")
+    before = json.loads((await invoke(run, "domain", "settings", "brotzeit.example", "--json")).stdout)
+    assert before["dmarc_policy"] == "none"
+    result = await invoke(
+        run, "domain", "settings", "brotzeit.example", "--json", "--dmarc", "quarantine", "--mta-sts", "enforce",
+        "--no-tls-reports", "--tracking-host", "links", "--bimi-logo", "https://brotzeit.example/logo.svg",
+        "--rotate-months", "6",
+    )  # fmt: skip
+    changed = json.loads(result.stdout)
+    assert changed == {
+        "mta_sts_mode": "enforce", "tls_reports": False, "dmarc_policy": "quarantine", "rotate_months": 6,
+        "tracking_host": "links.brotzeit.example", "bimi_logo": "https://brotzeit.example/logo.svg",
+    }  # fmt: skip
+    result = await invoke(run, "domain", "settings", "brotzeit.example", "--tracking-host", "")
+    assert result.exit_code == 0, result.output
+    again = json.loads((await invoke(run, "domain", "settings", "brotzeit.example", "--json")).stdout)
+    assert again == {**changed, "tracking_host": ""}
+    for option, value in (("--dmarc", "p=reject"), ("--mta-sts", "x"), ("--rotate-months", "99"), ("--bimi-logo", "x")):
+        refused = await invoke(run, "domain", "settings", "brotzeit.example", option, value)
+        assert (refused.exit_code, refused.stdout) == (1, ""), (option, refused.output)
+    assert json.loads((await invoke(run, "domain", "settings", "brotzeit.example", "--json")).stdout) == again
+
+
+async def test_new_keys_are_made_once_and_dropped_again(run: Run) -> None:
+    await invoke(run, "domain", "add", "brotzeit.example")
+    result = await invoke(run, "domain", "rotate", "brotzeit.example")
+    assert result.exit_code == 0, result.output
+    assert "thurn domain publish brotzeit.example" in result.stdout
+    twice = await invoke(run, "domain", "rotate", "brotzeit.example")
+    assert (twice.exit_code, twice.stdout) == (1, "")
+    shown = (await invoke(run, "domain", "show", "brotzeit.example")).stdout
+    assert shown.count("_domainkey.brotzeit.example") == 4
+    keys = json.loads((await invoke(run, "domain", "rotate", "brotzeit.example", "--cancel", "--json")).stdout)
+    assert [key["state"] for key in keys] == ["active", "active"]
+    assert not [key for key in keys if "private" in " ".join(key)]
+    assert (await invoke(run, "domain", "rotate", "brotzeit.example", "--cancel")).exit_code == 1
+
+
+async def test_where_dns_is_kept_is_told_and_how_to_get_in_never(run: Run) -> None:
+    await invoke(run, "domain", "add", "brotzeit.example")
+    unknown = await invoke(run, "domain", "publish", "brotzeit.example", "--dry-run")
+    assert unknown.exit_code == 1
+    assert "Set it up first" in unknown.stderr
+    at = ("domain", "publisher", "brotzeit.example")
+    secret = "c2VjcmV0LXNlY3JldA=="
+    given = json.dumps({"server": "127.0.0.1", "port": 1, "key_name": "k", "key_secret": secret})
+    result = await invoke(run, *at, "--provider", "rfc2136", "--json", stdin=given)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["provider"], found["zone"], set(found)) == (
+        "rfc2136", "brotzeit.example", {"provider", "zone", "updated_at"},
+    )  # fmt: skip
+    assert "zone brotzeit.example" in (await invoke(run, *at)).stdout
+    for stdin in ("", "no json", '["a"]', '{"token": "x"}'):
+        refused = await invoke(run, *at, "--provider", "rfc2136", stdin=stdin)
+        assert refused.exit_code == 1
+        assert "Traceback" not in refused.output
+    silent = await invoke(run, "domain", "publish", "brotzeit.example")
+    assert silent.exit_code == 1
+    assert "did not answer" in silent.stderr
+    assert secret not in silent.output
+    assert "does not know" in (await invoke(run, *at, "--forget")).stdout
+
+
+async def test_a_dry_run_says_what_would_change_and_changes_nothing(run: Run, knot: Knot) -> None:
+    await invoke(run, "domain", "add", "brotzeit.example")
+    access = {"server": "127.0.0.1", "port": knot.port, "key_name": "thurn-key", "key_secret": knot.secret}
+    await invoke(run, "domain", "publisher", "brotzeit.example", "--provider", "rfc2136", stdin=json.dumps(access))
+    at = ("domain", "publish", "brotzeit.example")
+    text = await invoke(run, *at, "--dry-run")
+    assert text.exit_code == 0, text.output
+    assert "       - v=spf1 include:news.example -all\n" in text.stdout
+    assert "       + v=spf1 a:mail.thurn.example include:news.example -all\n" in text.stdout
+    planned = json.loads((await invoke(run, *at, "--dry-run", "--json")).stdout)
+    assert planned["published"] is False
+    assert knot.holds("_dmarc.brotzeit.example", "TXT") == set()
+    assert "v=spf1 include:news.example -all" in knot.holds("brotzeit.example", "TXT")
+    done = json.loads((await invoke(run, *at, "--json")).stdout)
+    assert done == {"published": True, "changes": planned["changes"]}
+    assert len(knot.holds("_dmarc.brotzeit.example", "TXT")) == 1

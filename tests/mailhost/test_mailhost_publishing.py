@@ -1,28 +1,19 @@
 """Publishing: what is planned, and what Knot and a provider's API then hold. Nothing of others is ever lost."""
 
 import json
-import shutil
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import dns.message
-import dns.query
 import pytest
 import requests
+from dnsworld import Knot
 
 from thurn.db.connect import Connection, Pool, in_workspace
 from thurn.db.fetch import one, rows
 from thurn.mailhost import publishing, rotate, service
-from thurn.mailhost.authority import text_of
 from thurn.mailhost.changes import changes
 from thurn.mailhost.findings import Answers
 from thurn.mailhost.jobs import check_all
@@ -83,56 +74,6 @@ def test_an_alias_is_not_put_beside_other_records() -> None:
 
 
 # ---------------------------------------------------------------- RFC 2136, against Knot
-
-
-@dataclass
-class Knot:
-    """A real primary name server."""
-
-    port: int
-    secret: str
-
-    def holds(self, name: str, kind: str) -> set[str]:
-        reply = dns.query.tcp(dns.message.make_query(name, kind), "127.0.0.1", port=self.port, timeout=5)
-        return {text_of(rdata) for rrset in reply.answer for rdata in rrset}
-
-
-@pytest.fixture(scope="module")
-def knot() -> Iterator[Knot]:
-    """Knot with the zone brotzeit.example, in which others have records already."""
-    folder = Path(tempfile.mkdtemp(prefix="knot-", dir="/tmp"))
-    secret = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3I="
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    (folder / "zone").write_text(
-        "$ORIGIN brotzeit.example.\n@ 60 SOA ns1 hostmaster 1 60 60 600 60\n@ 60 NS ns1\nns1 60 A 127.0.0.1\n"
-        '@ 60 TXT "site-verification=1"\n@ 60 TXT "v=spf1 include:" "news.example -all"\n@ 60 MX 1 old.example.\n'
-        "autoconfig 60 CNAME elsewhere.example.\n"
-    )
-    (folder / "knot.conf").write_text(
-        f"server:\n  listen: 127.0.0.1@{port}\n  rundir: {folder}\ndatabase:\n  storage: {folder}\n"
-        f"key:\n  - id: thurn-key\n    algorithm: hmac-sha256\n    secret: {secret}\n"
-        "acl:\n  - id: all\n    key: thurn-key\n    action: [update, transfer]\n"
-        f"zone:\n  - domain: brotzeit.example\n    storage: {folder}\n    file: zone\n    acl: all\n"
-        "    zonefile-load: difference\n"
-    )
-    process = subprocess.Popen(
-        ["knotd", "-c", folder / "knot.conf"], stdout=(folder / "log").open("w"), stderr=subprocess.STDOUT
-    )
-    server = Knot(port, secret)
-    end = time.monotonic() + 20
-    while True:
-        try:
-            assert server.holds("brotzeit.example", "NS")
-            break
-        except (OSError, EOFError, AssertionError):
-            assert time.monotonic() < end, (folder / "log").read_text()
-            time.sleep(0.05)
-    yield server
-    process.terminate()
-    process.wait(10)
-    shutil.rmtree(folder)
 
 
 async def furnished(db: Connection, settings: Settings, **access: str) -> dict[str, Any]:
