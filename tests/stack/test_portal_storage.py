@@ -3,10 +3,12 @@
 import asyncio
 import socket
 
+import psycopg
 import pytest
 from stackworld import UNDERSCORE, imap, message
 from test_portal_filters import number_of
 
+from thurn.db.connect import conninfo
 from thurn.portal import storage
 from thurn.settings import Settings
 
@@ -14,18 +16,25 @@ pytestmark = pytest.mark.stack
 
 
 def test_junk_and_trash_are_counted_and_emptied_and_nothing_else(stack: Settings) -> None:
-    number = number_of(stack, UNDERSCORE)
-    with imap(stack, UNDERSCORE) as client:
+    address = "lager@brotzeit.example"  # of its own: other tests write to the mailboxes that are there
+    with psycopg.connect(conninfo(stack, "system")) as db:
+        db.execute(
+            """INSERT INTO mailbox (workspace_id, domain_id, address, password_hash)
+               SELECT workspace_id, domain_id, %s, password_hash FROM mailbox WHERE address = %s""",
+            [address, UNDERSCORE],
+        )
+    number = number_of(stack, address)
+    with imap(stack, address) as client:
         for folder in ("Junk", "Junk", "Trash", "INBOX", "Archive"):
             client.append(folder, "", "", message("x" * 100))
-    junk, trash = asyncio.run(storage.folders(stack, 1, number, UNDERSCORE))
+    junk, trash = asyncio.run(storage.folders(stack, 1, number, address))
     assert (junk.name, junk.messages, trash.name, trash.messages) == ("Junk", 2, "Trash", 1)
     assert junk.octets > trash.octets > 100
-    gone = asyncio.run(storage.empty(stack, 1, number, UNDERSCORE))
+    gone = asyncio.run(storage.empty(stack, 1, number, address))
     assert (gone.messages, gone.octets) == (3, junk.octets + trash.octets)
-    assert [each.messages for each in asyncio.run(storage.folders(stack, 1, number, UNDERSCORE))] == [0, 0]
-    assert asyncio.run(storage.empty(stack, 1, number, UNDERSCORE)).messages == 0
-    with imap(stack, UNDERSCORE) as client:
+    assert [each.messages for each in asyncio.run(storage.folders(stack, 1, number, address))] == [0, 0]
+    assert asyncio.run(storage.empty(stack, 1, number, address)).messages == 0
+    with imap(stack, address) as client:
         assert client.select("INBOX")[1] == [b"1"]
         assert client.select("Archive")[1] == [b"1"]
 
