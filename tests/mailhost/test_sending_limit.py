@@ -9,7 +9,7 @@ from thurn.db.connect import Connection, make_pool
 from thurn.guard import socketmap
 from thurn.guard.policy import answer
 from thurn.mail.srs import Srs
-from thurn.mailhost import sending
+from thurn.mailhost import mailboxes, sending
 from thurn.settings import Settings
 
 ANNA = "anna@brotzeit.example"
@@ -80,6 +80,48 @@ async def test_yesterday_does_not_count(clean: Settings, system: Connection) -> 
         assert await answer(pool, clean, question("5")) == "DUNNO"
     rows = await (await system.execute("SELECT recipients FROM mailbox_sent")).fetchall()
     assert rows == [{"recipients": 5}], "what is older is not kept"
+
+
+async def test_the_alert_closes_when_its_day_is_over_and_there_is_room(clean: Settings, system: Connection) -> None:
+    async def still_open() -> list[str]:
+        await sending.close_alerts(system)
+        found = await (await system.execute("SELECT key FROM alert WHERE cleared_at IS NULL ORDER BY key")).fetchall()
+        return [row["key"] for row in found]
+
+    async def hours_pass(hours: int, which: str) -> None:
+        await system.execute(f"UPDATE mailbox_sent SET at = at - make_interval(hours => %s) WHERE {which}", [hours])  # noqa: S608
+
+    await system.execute("UPDATE mailbox SET send_limit = 5")
+    await system.execute("INSERT INTO alert (workspace_id, key, subject, text) VALUES (1, 'mx-down', 'x', 'x')")
+    async with make_pool(clean, "system", size=1) as pool:
+        for recipients in ("3", "2", "1"):
+            await answer(pool, clean, question(recipients))
+        about = [f"send-limit {ANNA}"]
+        assert await still_open() == ["mx-down", *about]
+        await hours_pass(23, "true")
+        assert await still_open() == ["mx-down", *about], "the day of the refusal is not over"
+        await hours_pass(1, "refused")
+        assert await still_open() == ["mx-down", *about], "five are counted still"
+        await hours_pass(1, "recipients = 3")
+        assert await still_open() == ["mx-down"]
+        assert (await answer(pool, clean, question("4"))).startswith("452")
+        assert await still_open() == ["mx-down", *about], "another day, another alert"
+        await system.execute("DELETE FROM mailbox WHERE address = %s", [ANNA])
+        assert await still_open() == ["mx-down"], "nobody can look at a mailbox that is gone"
+
+
+@pytest.mark.parametrize(("limit", "closed"), [(3, False), (5, False), (6, True)])
+async def test_a_higher_limit_answers_the_alert(
+    clean: Settings, system: Connection, db: Connection, limit: int, closed: bool
+) -> None:
+    await system.execute("UPDATE mailbox SET send_limit = 5")
+    async with make_pool(clean, "system", size=1) as pool:
+        assert await answer(pool, clean, question("5")) == "DUNNO"
+        assert (await answer(pool, clean, question("1"))).startswith("452")
+    await mailboxes.update_mailbox(db, ANNA, send_limit=limit)
+    row = await (await system.execute("SELECT cleared_at FROM alert")).fetchone()
+    assert row is not None
+    assert (row["cleared_at"] is not None) is closed
 
 
 async def test_maps_of_return_addresses(clean: Settings) -> None:

@@ -5,10 +5,10 @@ import asyncio
 import structlog
 from procrastinate import JobContext
 
-from thurn.db.connect import Connection, make_pool
+from thurn.db.connect import Connection, connect, make_pool
 from thurn.db.fetch import rows
 from thurn.jobs.app import jobs, settings_of
-from thurn.mailhost import publishing
+from thurn.mailhost import publishing, sending
 from thurn.mailhost.check import check_domain
 from thurn.mailhost.service import get_domain_by_id
 from thurn.mailhost.verdicts import Check
@@ -24,6 +24,14 @@ _AT_A_TIME = 6
 async def check_domains(context: JobContext, timestamp: int) -> None:
     """Look at the DNS records of every domain."""
     await check_all(settings_of(context))
+
+
+@jobs.periodic(cron="*/10 * * * *")
+@jobs.task(name="close_limit_alerts", pass_context=True, queueing_lock="close_limit_alerts")
+async def close_limit_alerts(context: JobContext, timestamp: int) -> None:
+    """Take back alerts about sending limits that are over."""
+    async with await connect(settings_of(context), "system", autocommit=True) as db:
+        await sending.close_alerts(db)
 
 
 async def check_all(settings: Settings) -> int:

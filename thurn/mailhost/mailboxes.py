@@ -1,7 +1,7 @@
 """Mailboxes: who gets mail here, how much of it, and with which password they fetch it."""
 
 from thurn.db.connect import Connection, Row
-from thurn.mailhost import passwords
+from thurn.mailhost import passwords, sending
 from thurn.mailhost.aliases import own
 from thurn.mailhost.names import one_line, split_address
 from thurn.problems import Conflict, Invalid, NotFound
@@ -14,8 +14,9 @@ LONGEST_NAME = 100
 _STATE = """CASE WHEN NOT m.enabled THEN 'Disabled'
   WHEN m.bytes_used >= m.quota_bytes * 0.99 THEN 'Full' WHEN m.bytes_used >= m.quota_bytes * 0.9 THEN 'Nearly full'
   WHEN NOT m.may_send THEN 'Receives only' ELSE 'Active' END"""
-_COLUMNS = f"""m.id, m.address, m.name, m.quota_bytes, m.enabled, m.created_at, m.may_send, m.send_limit, m.bytes_used,
-  m.messages_used, m.used_at, m.forward_to, m.forward_keep, d.name AS domain, {_STATE} AS state"""
+_COLUMNS = f"""m.id, m.workspace_id, m.address, m.name, m.quota_bytes, m.enabled, m.created_at, m.may_send,
+  m.send_limit, m.bytes_used, m.messages_used, m.used_at, m.forward_to, m.forward_keep, d.name AS domain,
+  {_STATE} AS state"""
 _SMALLEST_QUOTA, _LARGEST_QUOTA = 10 * 1024**2, 100 * 1024 * GIB
 
 
@@ -88,6 +89,8 @@ async def update_mailbox(
             row["id"],
         ],
     )
+    if send_limit is not None and send_limit > row["send_limit"]:
+        await sending.raised(db, row, send_limit)
 
 
 async def remove_mailbox(db: Connection, address: str) -> None:

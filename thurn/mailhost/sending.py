@@ -7,7 +7,7 @@ summed up, so two programs at once cannot pass the limit together.
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from thurn.alerts.service import notify
+from thurn.alerts.service import mended, notify
 from thurn.db.connect import Connection, Pool, Row
 from thurn.db.fetch import maybe, one, rows
 from thurn.settings import Settings
@@ -77,6 +77,31 @@ def _words(minutes: int) -> str:
     return f"{hours} h {rest} min" if rest else f"{hours} h"
 
 
+async def raised(db: Connection, mailbox: Row, limit: int) -> None:
+    """An administrator gave the mailbox a higher limit: if it has room now, the alert is answered."""
+    if await sent_today(db, mailbox["id"]) < limit:
+        await mended(db, mailbox["workspace_id"], _key(mailbox["address"]), mail=False)
+
+
+async def close_alerts(db: Connection) -> int:
+    """Close each alert about a limit whose day is over: no refusal in it, and room again; returns how many.
+
+    While either holds it stays: closed at the first recipient that fits, it would come and go with every mail.
+    """
+    done = await db.execute(
+        """UPDATE alert SET cleared_at = now()
+           WHERE cleared_at IS NULL AND key LIKE 'send-limit %' AND NOT EXISTS (
+             SELECT FROM mailbox m
+             WHERE m.workspace_id = alert.workspace_id AND alert.key = 'send-limit ' || m.address
+               AND (EXISTS (SELECT FROM mailbox_sent s
+                            WHERE s.mailbox_id = m.id AND s.refused AND s.at > now() - interval '1 day')
+                    OR m.send_limit <= (SELECT coalesce(sum(s.recipients), 0) FROM mailbox_sent s
+                                        WHERE s.mailbox_id = m.id AND NOT s.refused
+                                          AND s.at > now() - interval '1 day')))"""
+    )
+    return done.rowcount
+
+
 async def sent_today(db: Connection, mailbox_id: int) -> int:
     """Recipients in the last 24 hours."""
     row = await one(
@@ -86,6 +111,10 @@ async def sent_today(db: Connection, mailbox_id: int) -> int:
         [mailbox_id],
     )
     return int(row["n"])
+
+
+def _key(address: str) -> str:
+    return f"send-limit {address}"
 
 
 async def _day(db: Connection, mailbox_id: int) -> list[Row]:
@@ -127,7 +156,7 @@ async def _refused(db: Connection, mailbox: Row, recipients: int) -> None:
         f"{address} wanted to write to more than {limit:,} recipients in 24 hours, and mail from it is refused until "
         "fewer are counted. If this is not the person themselves, somebody knows the password: give the mailbox a new "
         "one and revoke its app passwords. If it is, raise the limit on the page of the mailbox.",
-        f"send-limit {address}",
+        _key(address),
         level="warn",
         link=f"/mailboxes/{address}",
         act="Look at the mailbox",
