@@ -1,8 +1,11 @@
 """The commands `thurn domain` and `thurn mailbox`, as a person and a program use them."""
 
 import asyncio
+import csv
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
@@ -15,6 +18,7 @@ from thurn.mailhost import check
 from thurn.settings import Settings
 
 Run = Callable[..., Result]
+ANNA = "anna@brotzeit.example"
 
 
 @pytest.fixture
@@ -115,6 +119,124 @@ async def test_a_given_password_is_not_printed(run: Run) -> None:
     result = await invoke(run, "mailbox", "add", "sepp@brotzeit.example", "--password-stdin", stdin="short\n")
     assert result.exit_code == 1
     assert "too short" in result.stderr
+
+
+async def test_settings_of_a_mailbox_are_changed_and_what_is_left_out_stays(run: Run) -> None:
+    await invoke(run, "domain", "add", "brotzeit.example")
+    await invoke(run, "mailbox", "add", ANNA, "--name", "Anna")
+    before = await listed(run)
+    assert (await invoke(run, "mailbox", "set", ANNA, "--quota", "0.5", "--limit", "30")).exit_code == 0
+    assert await listed(run) == before | {"quota_bytes": 512 * 1024**2, "send_limit": 30}
+    assert (await invoke(run, "mailbox", "set", ANNA, "--name", "Anna Lindner", "--receives-only")).exit_code == 0
+    assert (await listed(run))["state"] == "Receives only"
+    await invoke(run, "mailbox", "set", ANNA, "--may-send", "--disable")
+    found = await listed(run)
+    assert (found["name"], found["may_send"], found["state"]) == ("Anna Lindner", True, "Disabled")
+    await invoke(run, "mailbox", "set", ANNA, "--enable")
+    assert (await listed(run))["state"] == "Active"
+
+
+async def test_mail_is_sent_on_until_no_address_is_named(run: Run) -> None:
+    await invoke(run, "domain", "add", "brotzeit.example")
+    await invoke(run, "mailbox", "add", ANNA)
+    done = await invoke(run, "mailbox", "forward", ANNA, "x@far.example", "y@far.example", "--no-keep", "--json")
+    assert json.loads(done.stdout) == {"targets": ["x@far.example", "y@far.example"], "keep_copy": False}
+    assert (await listed(run))["forward_to"] == ["x@far.example", "y@far.example"]
+    assert "stays there" in (await invoke(run, "mailbox", "forward", ANNA)).stdout
+    found = await listed(run)
+    assert (found["forward_to"], found["forward_keep"]) == ([], True)
+
+
+async def test_many_mailboxes_are_looked_through_then_made_and_their_passwords_printed_once(
+    run: Run, tmp_path: Path, system: Connection
+) -> None:
+    await invoke(run, "domain", "add", "brotzeit.example")
+    file = tmp_path / "people.csv"
+    file.write_text(f"address,name,password,quota\n{ANNA},Anna,Brezn und Radi,2\nsepp@brotzeit.example,Sepp,,\n")
+    looked = await invoke(run, "mailbox", "import", str(file), "--check")
+    assert looked.exit_code == 0, looked.output
+    assert json.loads((await invoke(run, "mailbox", "list", "--json")).stdout) == [], "a check makes nothing"
+    made = json.loads((await invoke(run, "mailbox", "import", str(file), "--json")).stdout)
+    assert [(row["address"], row["problem"]) for row in made] == [(ANNA, ""), ("sepp@brotzeit.example", "")]
+    assert made[0]["password"] == "", "a password that was given is not printed"
+    row = await (
+        await system.execute("SELECT password_hash FROM mailbox WHERE address = 'sepp@brotzeit.example'")
+    ).fetchone()
+    assert row is not None
+    assert PasswordHasher().verify(row["password_hash"], made[1]["password"])
+    file.write_text(f"{ANNA}\nfranz@brotzeit.example\nx@nobody.example\n")
+    again = await invoke(run, "mailbox", "import", str(file))
+    assert again.exit_code == 1
+    lines = list(csv.reader(again.stdout.splitlines()))
+    assert [(row[0], bool(row[1]), bool(row[2])) for row in lines[1:]] == [
+        (ANNA, False, True), ("franz@brotzeit.example", True, False), ("x@nobody.example", False, True)
+    ]  # fmt: skip
+
+
+async def test_app_passwords_are_made_listed_without_their_secret_and_revoked(run: Run) -> None:
+    await invoke(run, "domain", "add", "brotzeit.example")
+    await invoke(run, "mailbox", "add", ANNA)
+    made = json.loads((await invoke(run, "app-password", "add", ANNA, "--name", "Phone", "--json")).stdout)
+    assert len(made["password"]) == 23
+    known = await invoke(run, "app-password", "list", ANNA, "--json")
+    assert [(row["id"], row["name"]) for row in json.loads(known.stdout)] == [(made["id"], "Phone")]
+    assert made["password"] not in known.output
+    assert (await invoke(run, "app-password", "revoke", ANNA, str(made["id"]))).exit_code == 0
+    assert (await invoke(run, "app-password", "list", ANNA)).stdout == "None.\n"
+    assert (await invoke(run, "app-password", "revoke", ANNA, str(made["id"]))).exit_code == 1
+
+
+async def test_aliases_and_alias_domains_are_made_listed_and_undone(run: Run) -> None:
+    for name in ("brotzeit.example", "brot.example"):
+        await invoke(run, "domain", "add", name)
+    await invoke(run, "mailbox", "add", ANNA)
+    assert "No aliases yet" in (await invoke(run, "alias", "list")).stdout
+    assert (await invoke(run, "alias", "add", "team@brotzeit.example", ANNA)).exit_code == 0
+    assert (await invoke(run, "alias", "add", "@brotzeit.example", "all@far.example")).exit_code == 0
+    assert (await invoke(run, "alias", "domain", "brot.example", "brotzeit.example")).exit_code == 0
+    known = json.loads((await invoke(run, "alias", "list", "--json")).stdout)
+    assert [(row["address"], row["targets"]) for row in known["aliases"]] == [
+        ("@brotzeit.example", ["all@far.example"]), ("team@brotzeit.example", [ANNA])
+    ]  # fmt: skip
+    assert known["domains"] == [{"name": "brot.example", "target": "brotzeit.example"}]
+    await invoke(run, "alias", "domain", "brot.example")
+    await invoke(run, "alias", "remove", "@brotzeit.example", "all@far.example")
+    assert (await invoke(run, "alias", "list")).stdout == f"team@brotzeit.example -> {ANNA}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(("mailbox", "set", "nobody@brotzeit.example", "--limit", "5"), "There is no mailbox"),
+     (("mailbox", "set", ANNA, "--limit", "-1"), "from 0 to"),
+     (("mailbox", "set", ANNA, "--quota", "nan"), "Give the size in GB"),
+     (("mailbox", "set", ANNA, "--quota", "inf"), "Give the size in GB"),
+     (("mailbox", "set", ANNA, "--quota", "0.001"), "at least 10 MB"),
+     (("mailbox", "forward", ANNA, "|/bin/sh@far.example"), "not sent on"),
+     (("mailbox", "forward", ANNA, ANNA), "cannot forward to itself"),
+     (("mailbox", "import", "/nowhere.csv"), "nowhere.csv"),
+     (("app-password", "add", ANNA, "--name", " "), "Say what it is for"),
+     (("app-password", "revoke", ANNA, "99"), "no such app password"),
+     (("alias", "add", ANNA, "x@far.example"), "is a mailbox"),
+     (("alias", "add", "team@brotzeit.example", "nobody@brotzeit.example"), "There is no mailbox"),
+     (("alias", "remove", "team@brotzeit.example", ANNA), "does not lead"),
+     (("alias", "domain", "brotzeit.example", "brotzeit.example"), "another name for itself")],
+)  # fmt: skip
+async def test_what_cannot_be_done_to_a_mailbox_is_said_in_a_sentence(
+    run: Run, arguments: tuple[str, ...], says: str
+) -> None:
+    await invoke(run, "domain", "add", "brotzeit.example")
+    await invoke(run, "mailbox", "add", ANNA)
+    result = await invoke(run, *arguments)
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+
+
+async def listed(run: Run) -> dict[str, Any]:
+    """The one mailbox, as a program sees it."""
+    (row,) = json.loads((await invoke(run, "mailbox", "list", "--json")).stdout)
+    found: dict[str, Any] = row
+    return found
 
 
 async def _hash(system: Connection) -> str:

@@ -1,5 +1,6 @@
 """Commands for what belongs to mailboxes: settings, forwarding, many at once, app passwords, aliases."""
 
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from thurn.cli.mailhost import Address, mailbox, run
 from thurn.db.connect import Connection
 from thurn.mailhost import aliases, app_passwords, bulk, forwards, mailboxes
 from thurn.mailhost.bulk import line
+from thurn.problems import Invalid
 from thurn.settings import Settings
 
 _AT_A_TIME = 25  # mailboxes in one transaction
@@ -42,6 +44,8 @@ def mailbox_set(
     """Change a mailbox; what is left out stays."""
 
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
+        if quota is not None and not math.isfinite(quota):
+            raise Invalid("quota", "Give the size in GB, for example 5.")
         octets = None if quota is None else int(quota * mailboxes.GIB)
         await mailboxes.update_mailbox(db, address, name=name, quota_bytes=octets, send_limit=limit, may_send=may_send)
         if enabled is not None:
