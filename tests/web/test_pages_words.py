@@ -75,6 +75,8 @@ def test_a_share_never_leaves_its_bar():
     assert "h-machine" not in bars.share(1.7, 0.5)
     assert 'x="30.00%" y="0" width="70.00%"' in bars.share(0.3, 5)
     assert "&lt;b&gt;" in bars.share(0.3, label="<b>")
+    assert ["f-warn" in bars.share(0.9, tone=tone) for tone in ("warn", "", "anything")] == [True, False, False]
+    assert "f-bad" in bars.share(1, tone="bad")
 
 
 def test_every_recipient_is_in_one_part():

@@ -42,13 +42,17 @@ def tally(parts: Sequence[Part], *, height: int = 12, label: str = "") -> Markup
     )
 
 
-def share(people: float, machines: float = 0, *, height: int = 20, label: str = "") -> Markup:
-    """A part of a whole, both between 0 and 1, on an empty bar; what machines did follows hatched."""
+def share(people: float, machines: float = 0, *, height: int = 20, label: str = "", tone: str = "") -> Markup:
+    """A part of a whole, both between 0 and 1, on an empty bar; what machines did follows hatched.
+
+    With `tone` (`warn`, `bad`) the part has the colour of that state: a store that fills up.
+    """
+    fill = {"warn": "f-warn", "bad": "f-bad"}.get(tone, "f-ink")
     people, machines = min(max(people, 0.0), 1.0), min(max(machines, 0.0), 1.0)
     machines = min(machines, 1.0 - people)
     rects = [f'<rect y="0" width="100%" height="{height}" rx="2" class="f-well"/>']
     if people:
-        rects.append(f'<rect y="0" width="{people:.2%}" height="{height}" rx="2" class="f-ink"/>')
+        rects.append(f'<rect y="0" width="{people:.2%}" height="{height}" rx="2" class="{fill}"/>')
     if machines:
         rects.append(f'<rect x="{people:.2%}" y="0" width="{machines:.2%}" height="{height}" fill="url(#h-machine)"/>')
         if people:
