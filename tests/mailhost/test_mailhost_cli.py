@@ -186,6 +186,27 @@ async def test_app_passwords_are_made_listed_without_their_secret_and_revoked(ru
     assert (await invoke(run, "app-password", "revoke", ANNA, str(made["id"]))).exit_code == 1
 
 
+async def test_rights_to_send_and_copies_are_given_listed_and_taken_back(run: Run) -> None:
+    await invoke(run, "domain", "add", "brotzeit.example")
+    await invoke(run, "mailbox", "add", ANNA)
+    assert (await invoke(run, "send-as", "list", ANNA)).stdout == "Only its own address and its aliases.\n"
+    assert (await invoke(run, "send-as", "allow", ANNA, "hallo@brotzeit.example")).exit_code == 0
+    assert json.loads((await invoke(run, "send-as", "list", ANNA, "--json")).stdout) == ["hallo@brotzeit.example"]
+    assert (await invoke(run, "send-as", "forbid", ANNA, "hallo@brotzeit.example")).exit_code == 0
+    refused = await invoke(run, "send-as", "forbid", ANNA, "hallo@brotzeit.example")
+    assert (refused.exit_code, "no such right" in refused.stderr) == (1, True)
+    added = await invoke(run, "copies", "add", "received", "@brotzeit.example", ANNA)
+    assert added.exit_code == 0, added.output
+    (rule,) = json.loads((await invoke(run, "copies", "list", "--json")).stdout)
+    assert (rule["direction"], rule["address"], rule["copy_to"]) == ("received", "@brotzeit.example", ANNA)
+    assert (await invoke(run, "copies", "add", "seen", ANNA, ANNA)).exit_code == 2
+    outside = await invoke(run, "copies", "add", "sent", ANNA, "x@far.example")
+    assert (outside.exit_code, "Traceback" in outside.output) == (1, False)
+    assert (await invoke(run, "copies", "remove", str(rule["id"]))).exit_code == 0
+    assert (await invoke(run, "copies", "remove", str(rule["id"]))).exit_code == 1
+    assert (await invoke(run, "copies", "list")).stdout == "No copies are made.\n"
+
+
 async def test_aliases_and_alias_domains_are_made_listed_and_undone(run: Run) -> None:
     for name in ("brotzeit.example", "brot.example"):
         await invoke(run, "domain", "add", name)

@@ -21,6 +21,8 @@ COMMANDS = {
     "mailbox": "boxes",
     "alias": "boxes",
     "app-password": "boxes",
+    "send-as": "rights",
+    "copies": "rights",
     "quarantine": "spam",
     "spam": "spam",
     "import": "audience",
