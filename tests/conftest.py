@@ -53,7 +53,7 @@ def settings() -> Iterator[Settings]:
 def clean(settings: Settings) -> Settings:
     """The same installation with every table empty but the workspace `main` (id 1)."""
     with psycopg.connect(conninfo(settings, "owner"), autocommit=True) as db:
-        db.execute("SET lock_timeout = '60s'")  # a transaction left open by another test is an error, not a wait for ever
+        db.execute("SET lock_timeout = '60s'")  # a transaction that a test left open is an error, not a wait for ever
         tables = db.execute(
             f"SELECT string_agg(format('%I', relname), ', ') FROM pg_class WHERE relnamespace = 'public'::regnamespace "  # noqa: S608
             f"AND relkind IN ('r', 'p') AND NOT relispartition AND relname NOT IN {KEPT}"
