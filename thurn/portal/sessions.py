@@ -8,8 +8,9 @@ a session that opens nothing but the question for the code.
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
 
+from thurn.accounts.sessions import SignInRefused as SignInRefused
+from thurn.accounts.sessions import hash_token as hash_token
 from thurn.db.connect import Connection, Row
 from thurn.db.fetch import maybe, one, rows
 from thurn.guard import sign_ins
@@ -31,19 +32,6 @@ class SignedInAs:
     token: str
     csrf: str
     second_step: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SignInRefused:
-    """Why not, in words, and how many seconds to wait before the next try (0: none)."""
-
-    reason: str
-    wait: int = 0
-
-
-def hash_token(token: str) -> bytes:
-    """What is stored of a session's token."""
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 async def sign_in(
