@@ -125,17 +125,32 @@ def test_on_a_full_disk_mail_waits_and_none_is_lost(receiving: Settings) -> None
     if mounted.returncode:
         pytest.skip(f"this machine lets nobody mount: {mounted.stderr.decode().strip()}")
     try:
+        if _room(folder) > 10**6:
+            pytest.skip("this machine's tmpfs has no limit")
         shutil.chown(folder, "thurn-mail", "thurn-mail")
         marks = {f"full{n}" for n in range(6)}
         for mark in sorted(marks):
             assert not deliver(receiving, CROWDED, message(mark, CROWDED, 100_000))
-        _wait(lambda: len(marks & set(arrived(receiving))) + queued(receiving).total() == len(marks))
+        # Two fit. A mail in the active queue may still find room or not: wait until each has been told.
+        _wait(lambda: len(marks & set(arrived(receiving))) + queued(receiving)["deferred"] == len(marks))
         assert queued(receiving)["deferred"]
         subprocess.run(["mount", "-o", "remount,size=8m", folder], check=True)
         wait_until_delivered(receiving)
         assert {mark: arrived(receiving)[mark] for mark in marks} == dict.fromkeys(marks, 1)
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def _room(folder: Path) -> int:
+    """Bytes that really fit, up to 2 MB: some sandboxes take a size for a tmpfs and ignore it."""
+    probe = folder / "probe"
+    try:
+        probe.write_bytes(bytes(2 * 10**6))
+    except OSError:
+        pass
+    room = probe.stat().st_size if probe.exists() else 0
+    probe.unlink(missing_ok=True)
+    return room
 
 
 def _wait(condition, seconds: float = 60) -> None:  # type: ignore[no-untyped-def]
