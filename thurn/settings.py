@@ -4,9 +4,12 @@ Settings come from `<state>/thurn.toml`, overruled by environment variables with
 Ports are chosen once and kept in `<state>/ports.json`, so that two installations side by side do not collide.
 """
 
+import errno
 import json
 import os
+import secrets
 import socket
+from collections.abc import Iterator
 from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
@@ -166,14 +169,16 @@ def allocate_ports(settings: Settings) -> dict[str, int]:
     path = settings.state / "ports.json"
     ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
     held = []
+    # Below the range the kernel takes for outgoing connections (Linux: 32768 and up): one of those, opened between here
+    # and the daemon's start, would have taken its port. From a random one on, so that two at once seldom meet.
+    candidates = iter(range(start := 10000 + 100 * secrets.randbelow(200), start + 2000))
     for service, standard in SERVICES.items():
         if service in ports:
             continue
         if settings.ports == "standard" and standard is not None:
             ports[service] = standard
             continue
-        probe = socket.socket()
-        probe.bind(("127.0.0.1", 0))
+        probe = _first_free(candidates)
         held.append(probe)  # kept open, so that no port is given twice
         ports[service] = probe.getsockname()[1]
     for probe in held:
@@ -181,3 +186,16 @@ def allocate_ports(settings: Settings) -> dict[str, int]:
     path.write_text(json.dumps(ports, indent=1) + "\n")
     settings.__dict__.pop("port", None)
     return ports
+
+
+def _first_free(candidates: Iterator[int]) -> socket.socket:
+    """A socket bound to the first loopback port nobody has."""
+    for port in candidates:
+        probe = socket.socket()
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            probe.close()
+            continue
+        return probe
+    raise OSError(errno.EADDRINUSE, "No free port on 127.0.0.1 among two thousand that were tried")
