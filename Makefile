@@ -50,8 +50,9 @@ lint: $(VENV)/.ready ## Check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+# In two processes, each with daemons of its own; the tests of one file share theirs.
 test: setup test-packages ## Run all tests (one folder: make test PYTEST_ARGS=tests/stack)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 demo: setup ## Send a real campaign through a simulated internet and stay up; ONCE=1: report and stop
 	@exec $(BIN)/python -m thurn.simulate.demo $(if $(ONCE),--once)

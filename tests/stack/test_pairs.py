@@ -51,6 +51,23 @@ STRANGER, _ = certificate(["stranger.example"])
         certificate([HOST], begins=-2 * DAY, ends=-DAY),
         certificate([HOST], begins=DAY, ends=2 * DAY),
     ],
+    ids=[  # not the keys themselves: every process that runs tests makes others
+        "another's key",
+        "no key",
+        "no chain",
+        "chain as key",
+        "key as chain",
+        "cut chain",
+        "cut key",
+        "a stranger's chain after it",
+        "a stranger's first",
+        "nulls",
+        "another name",
+        "a wildcard below",
+        "a wildcard above",
+        "expired",
+        "not yet valid",
+    ],
 )
 def test_what_does_not_hold_is_not_placed(tmp_path: Path, chain: str, key: str) -> None:
     put(tmp_path, chain, key)
