@@ -1,0 +1,1 @@
+-- Sending addresses, pools, providers and their limits.

@@ -1,0 +1,1 @@
+-- Shaping by what servers answer.

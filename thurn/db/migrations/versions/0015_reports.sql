@@ -1,0 +1,1 @@
+-- DMARC and TLS reports, and reputation.

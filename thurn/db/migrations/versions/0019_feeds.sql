@@ -1,0 +1,1 @@
+-- Bounces from mailboxes and webhooks.
