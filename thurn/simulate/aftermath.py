@@ -21,6 +21,7 @@ from thurn.simulate.world import mx_hosts
 log = structlog.get_logger()
 
 _AT_ONCE = 24  # steps in progress
+_LATE = 0.3  # seconds a step may end after it was due; beyond, the others of the same mail are put off as much
 
 
 class Aftermath:
@@ -31,12 +32,15 @@ class Aftermath:
         self._seed = seed
         self._mx_port = mx_port
         self._key, _ = dkim_key(seed)
-        self._due: list[tuple[float, int]] = [(due, step) for step, due in store.open_steps()]
+        # When, which, and how much later than planned that is.
+        self._due: list[tuple[float, int, float]] = [(due, step, 0.0) for step, due in store.open_steps()]
         self._due.sort()
         self._more = asyncio.Event()
         self._free = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._browser = Browser()
+        self._busy: set[int] = set()  # mails of which a step is in progress
+        self._late: dict[int, float] = {}  # mail -> seconds its story runs behind the plan
 
     @property
     def pending(self) -> int:
@@ -45,12 +49,13 @@ class Aftermath:
 
     def plan(self, step: int, due: float) -> None:
         """Remember a step that has been written down."""
-        heappush(self._due, (due, step))
+        heappush(self._due, (due, step, 0.0))
         self._more.set()
 
     def forget(self) -> None:
         """Drop what is to come; what is in progress finds its message gone."""
         self._due.clear()
+        self._late.clear()
 
     async def run(self) -> None:
         """For ever."""
@@ -61,8 +66,7 @@ class Aftermath:
                 if not self._due:  # forgotten meanwhile
                     self._free.release()
                     continue
-                _, step = heappop(self._due)
-                task = asyncio.create_task(self._take(step))
+                task = asyncio.create_task(self._take(*heappop(self._due)))
                 self._tasks.add(task)
                 task.add_done_callback(self._done)
         finally:
@@ -84,20 +88,35 @@ class Aftermath:
         self._tasks.discard(task)
         self._free.release()
 
-    async def _take(self, step: int) -> None:
-        try:
-            await self._act(step)
-        except Exception:
-            # A mail that cannot be read, or a fault of ours: this step is over, the others are not.
-            log.exception("a step failed", step=step)
+    async def _take(self, due: float, step: int, late: float) -> None:
+        """Act, or put off: on a busy machine a person must not come to a mail while a scanner is still at it."""
+        found = self._store.step(step)
+        if found is not None:
+            message = found[0]
+            if message in self._busy:
+                self._put_off(due, step, late, time.time() - due + _LATE)
+                return
+            if (behind := self._late.get(message, 0.0) - late) > 0:
+                self._put_off(due, step, late, behind)
+                return
+            self._busy.add(message)
+            try:
+                await self._act(*found)
+            except Exception:
+                # A mail that cannot be read, or a fault of ours: this step is over, the others are not.
+                log.exception("a step failed", step=step)
+            finally:
+                self._busy.discard(message)
+            if (took := time.time() - due) > _LATE:
+                self._late[message] = late + took
         self._store.finish(step)
         self._store.commit()
 
-    async def _act(self, step: int) -> None:
-        found = self._store.step(step)
-        if found is None:
-            return
-        message, what, detail, sender, recipient, data = found
+    def _put_off(self, due: float, step: int, late: float, seconds: float) -> None:
+        heappush(self._due, (due + seconds, step, late + seconds))
+        self._more.set()
+
+    async def _act(self, message: int, what: str, detail: str, sender: str, recipient: str, data: bytes) -> None:
         if what in ("bounce", "complain"):
             await self._send_back(message, what, detail, sender, recipient, data)
             return
