@@ -16,11 +16,12 @@ from thurn.accounts.service import create_account
 from thurn.campaigns import service as campaigns
 from thurn.db.connect import Connection, Row, connect
 from thurn.db.fetch import one
-from thurn.mailhost import publishing, rotate
-from thurn.mailhost.check import check_domain
-from thurn.mailhost.facts import facts
+from thurn.dns import publishing
+from thurn.dns.check import check_domain
+from thurn.dns.facts import facts
+from thurn.dns.records import records
+from thurn.mailhost import rotate
 from thurn.mailhost.mailboxes import add_mailbox
-from thurn.mailhost.records import records
 from thurn.mailhost.service import add_domain, get_domain, get_domain_by_id
 from thurn.settings import Settings
 from thurn.simulate import client

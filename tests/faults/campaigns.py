@@ -8,9 +8,9 @@ import psycopg
 
 from thurn.campaigns import service
 from thurn.db.connect import connect, conninfo
-from thurn.mailhost.check import check_domain
-from thurn.mailhost.facts import facts
-from thurn.mailhost.records import records
+from thurn.dns.check import check_domain
+from thurn.dns.facts import facts
+from thurn.dns.records import records
 from thurn.mailhost.service import add_domain, get_domain_by_id
 from thurn.settings import Settings
 from thurn.simulate import client

@@ -16,9 +16,9 @@ import dns.query
 import dnslib
 from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
-from thurn.mailhost.authority import text_of
-from thurn.mailhost.records import Record
-from thurn.mailhost.records import data as in_zone
+from thurn.dns.authority import text_of
+from thurn.dns.records import Record
+from thurn.dns.records import data as in_zone
 
 
 class Zone(BaseResolver):  # type: ignore[misc] # dnslib is untyped

@@ -10,11 +10,11 @@ import dnslib
 import pytest
 from dnsworld import Zone, serving
 
+from thurn.dns import check
+from thurn.dns.authority import Authority
+from thurn.dns.findings import Answers
+from thurn.dns.records import Facts, Record
 from thurn.mail.dns import make_resolver
-from thurn.mailhost import check
-from thurn.mailhost.authority import Authority
-from thurn.mailhost.findings import Answers
-from thurn.mailhost.records import Facts, Record
 
 SPF = Record("spf", "brotzeit.example", "TXT", ("v=spf1 -all",), "SPF", "")
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from thurn.cli import build
 from thurn.db.connect import Connection
-from thurn.mailhost import check
+from thurn.dns import check
 from thurn.settings import Settings
 
 Run = Callable[..., Result]

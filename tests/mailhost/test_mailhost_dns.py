@@ -8,13 +8,13 @@ import pytest
 from dnsworld import Zone, serving
 
 from thurn.db.connect import Connection, Pool, in_workspace
+from thurn.dns.check import check_domain, look_up
+from thurn.dns.facts import facts
+from thurn.dns.records import Record, records
+from thurn.dns.verdicts import Answers, Check
 from thurn.mail.dns import make_resolver
 from thurn.mailhost import service
-from thurn.mailhost.check import check_domain, look_up
-from thurn.mailhost.facts import facts
 from thurn.mailhost.jobs import check_all
-from thurn.mailhost.records import Record, records
-from thurn.mailhost.verdicts import Answers, Check
 from thurn.problems import NotFound
 from thurn.reports.home import needs
 from thurn.settings import Settings

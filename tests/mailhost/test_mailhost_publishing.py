@@ -13,11 +13,12 @@ from dnsworld import Knot
 
 from thurn.db.connect import Connection, Pool, in_workspace
 from thurn.db.fetch import one, rows
-from thurn.mailhost import publishing, rotate, service
-from thurn.mailhost.changes import changes
-from thurn.mailhost.findings import Answers
+from thurn.dns import publishing
+from thurn.dns.changes import changes
+from thurn.dns.findings import Answers
+from thurn.dns.records import Record
+from thurn.mailhost import rotate, service
 from thurn.mailhost.jobs import check_all
-from thurn.mailhost.records import Record
 from thurn.problems import Conflict, Invalid
 from thurn.settings import Settings
 

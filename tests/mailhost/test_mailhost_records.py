@@ -7,12 +7,12 @@ import dns.zone
 import pytest
 from dns.rdtypes.ANY.TXT import TXT
 
-from thurn.mailhost import spf
-from thurn.mailhost.facts import server_addresses
+from thurn.dns import spf
+from thurn.dns.facts import server_addresses
+from thurn.dns.mta_sts import policy
+from thurn.dns.records import Facts, PublicKey, Record, records, text_strings, zone_file
+from thurn.dns.verdicts import Answers, Check, judge
 from thurn.mailhost.keys import generate
-from thurn.mailhost.mta_sts import policy
-from thurn.mailhost.records import Facts, PublicKey, Record, records, text_strings, zone_file
-from thurn.mailhost.verdicts import Answers, Check, judge
 from thurn.settings import Settings
 
 RSA = generate("rsa-sha256").public

@@ -7,12 +7,12 @@ from psycopg.errors import ExclusionViolation
 
 from thurn.db.connect import Connection, Pool, in_workspace
 from thurn.db.fetch import rows
+from thurn.dns.facts import facts
+from thurn.dns.records import records
+from thurn.dns.verdicts import Answers, Check, judge
 from thurn.mailhost import rotate, service
-from thurn.mailhost.facts import facts
 from thurn.mailhost.keys import ALGORITHMS, make_keys, selector
-from thurn.mailhost.records import records
 from thurn.mailhost.rotation import GRACE, SETTLE, Key, Plan, State, plan
-from thurn.mailhost.verdicts import Answers, Check, judge
 from thurn.problems import Conflict
 from thurn.settings import Settings
 

@@ -30,7 +30,7 @@ from stackworld import PASSWORD, wait_for
 
 from thurn.certificates.watch import look
 from thurn.db.connect import conninfo
-from thurn.mailhost.facts import key_in_use
+from thurn.dns.facts import key_in_use
 from thurn.secrets import Secrets
 from thurn.settings import Settings, allocate_ports, load_settings
 from thurn.simulate import client

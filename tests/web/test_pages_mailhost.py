@@ -9,10 +9,11 @@ from psycopg.types.json import Jsonb
 
 from thurn.accounts.sessions import SignedInAs
 from thurn.db.connect import Connection
-from thurn.mailhost import check, mailboxes, service
-from thurn.mailhost.facts import facts
-from thurn.mailhost.records import records
-from thurn.mailhost.verdicts import Answers, judge
+from thurn.dns import check
+from thurn.dns.facts import facts
+from thurn.dns.records import records
+from thurn.dns.verdicts import Answers, judge
+from thurn.mailhost import mailboxes, service
 from thurn.settings import Settings
 
 SignedInBrowser = tuple[httpx.AsyncClient, SignedInAs]

@@ -9,8 +9,9 @@ import typer
 from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
 from thurn.cli.mailhost import Name, domain
 from thurn.db.connect import Connection, Row
-from thurn.mailhost import domain_settings, publishing, rotate, service
-from thurn.mailhost.changes import Change
+from thurn.dns import publishing
+from thurn.dns.changes import Change
+from thurn.mailhost import domain_settings, rotate, service
 from thurn.problems import Problem
 from thurn.settings import Settings
 

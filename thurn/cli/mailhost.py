@@ -11,11 +11,11 @@ import typer
 from thurn.cli import mailbox_portal
 from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
 from thurn.db.connect import Connection
+from thurn.dns.check import check_domain
+from thurn.dns.facts import facts
+from thurn.dns.records import Record, records, zone_file
+from thurn.dns.verdicts import Check
 from thurn.mailhost import mailboxes, service
-from thurn.mailhost.check import check_domain
-from thurn.mailhost.facts import facts
-from thurn.mailhost.records import Record, records, zone_file
-from thurn.mailhost.verdicts import Check
 from thurn.problems import Problem
 from thurn.settings import Settings
 from thurn.web.words import size

@@ -1,9 +1,10 @@
 """JSON API of mailhost: domains and mailboxes."""
 
-from thurn.mailhost import aliases, bulk, domain_settings, mailboxes, publishing, rights_api, rotate, service
-from thurn.mailhost.check import check_domain
-from thurn.mailhost.facts import facts
-from thurn.mailhost.records import records
+from thurn.dns import publishing
+from thurn.dns.check import check_domain
+from thurn.dns.facts import facts
+from thurn.dns.records import records
+from thurn.mailhost import aliases, bulk, domain_settings, mailboxes, rights_api, rotate, service
 from thurn.mailhost.schemas import (
     AliasIn,
     BatchOut,

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import PlainTextResponse, RedirectResponse
 
 from thurn.db.connect import Row
+from thurn.dns.check import check_domain
+from thurn.dns.facts import facts
+from thurn.dns.records import THEMES, Record, records, zone_file
+from thurn.dns.verdicts import Answers, Check, judge
 from thurn.mailhost import domain_more_pages, publish_pages, service
-from thurn.mailhost.check import check_domain
-from thurn.mailhost.facts import facts
 from thurn.mailhost.names import readable
-from thurn.mailhost.records import THEMES, Record, records, zone_file
-from thurn.mailhost.verdicts import Answers, Check, judge
 from thurn.problems import Conflict, Invalid
 from thurn.settings import Settings
 from thurn.web.edge import AppSettings, Db, SignedIn, Viewer

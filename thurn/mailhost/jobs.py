@@ -7,11 +7,12 @@ from procrastinate import JobContext
 
 from thurn.db.connect import Connection, connect, make_pool
 from thurn.db.fetch import rows
+from thurn.dns import publishing
+from thurn.dns.check import check_domain
+from thurn.dns.verdicts import Check
 from thurn.jobs.app import jobs, settings_of
-from thurn.mailhost import publishing, sending
-from thurn.mailhost.check import check_domain
+from thurn.mailhost import sending
 from thurn.mailhost.service import get_domain_by_id
-from thurn.mailhost.verdicts import Check
 from thurn.problems import Conflict, NotFound
 from thurn.settings import Settings
 

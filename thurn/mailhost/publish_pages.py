@@ -6,8 +6,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from thurn.db.connect import Connection, Row
-from thurn.mailhost import publishing, service
-from thurn.mailhost.changes import Change
+from thurn.dns import publishing
+from thurn.dns.changes import Change
+from thurn.mailhost import service
 from thurn.mailhost.names import readable
 from thurn.problems import Conflict, Invalid
 from thurn.web.edge import AppSettings, Db, SignedIn, Viewer

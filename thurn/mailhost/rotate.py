@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 from thurn.db.connect import Connection, Row
 from thurn.db.fetch import rows
+from thurn.dns.verdicts import Check
 from thurn.mailhost.keys import make_keys
 from thurn.mailhost.rotation import Key, plan
-from thurn.mailhost.verdicts import Check
 from thurn.problems import Conflict
 from thurn.settings import Settings
 

@@ -1,4 +1,4 @@
-"""Domains of a workspace, each with its DKIM keys. Mailboxes are in mailboxes.py, what DNS should say in records.py."""
+"""Domains of a workspace, each with its DKIM keys. Mailboxes are in mailboxes.py, what DNS should say in thurn/dns."""
 
 from thurn.db.connect import Connection, Row
 from thurn.mailhost.keys import SigningKey, make_keys, signing_keys

@@ -14,7 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from thurn.db.connect import Row
 from thurn.db.fetch import maybe
-from thurn.mailhost import clientsetup, hosts, mta_sts
+from thurn.dns import mta_sts
+from thurn.mailhost import clientsetup, hosts
 from thurn.mailhost.names import LONGEST_ADDRESS, domain_name
 from thurn.problems import Invalid
 from thurn.settings import Settings

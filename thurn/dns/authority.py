@@ -20,7 +20,7 @@ import dns.rdatatype
 import dns.resolver
 from dns.rdtypes.ANY.TXT import TXT
 
-from thurn.mailhost.findings import Answers
+from thurn.dns.findings import Answers
 
 MOST_SERVERS = 8
 AT_ONCE = 60

@@ -9,14 +9,14 @@ from psycopg.types.json import Jsonb
 
 from thurn.alerts import mail_owners, mended, notify
 from thurn.db.connect import Connection
+from thurn.dns.authority import Authority, look_up
+from thurn.dns.facts import facts
+from thurn.dns.records import Facts, Record, records, server_records
+from thurn.dns.verdicts import Answers, Check, judge, pointed_from
 from thurn.mail.dns import make_resolver
 from thurn.mailhost import rotate
-from thurn.mailhost.authority import Authority, look_up
-from thurn.mailhost.facts import facts
 from thurn.mailhost.names import readable
-from thurn.mailhost.records import Facts, Record, records, server_records
 from thurn.mailhost.service import get_domain_by_id
-from thurn.mailhost.verdicts import Answers, Check, judge, pointed_from
 from thurn.settings import Settings
 from thurn.web.words import count
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from thurn.mailhost.findings import Answers
-from thurn.mailhost.records import Record, below
-from thurn.mailhost.verdicts import judge
+from thurn.dns.findings import Answers
+from thurn.dns.records import Record, below
+from thurn.dns.verdicts import judge
 
 Action = Literal["create", "replace", "keep", "by hand"]
 # Beginnings of text records that are ours to replace at a name that others use as well.

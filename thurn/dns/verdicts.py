@@ -6,9 +6,9 @@ from dataclasses import replace
 import dns.name
 import dns.reversename
 
-from thurn.mailhost import advice, spf
-from thurn.mailhost.findings import Answers, Check, Level, Status, missing, quoted, tags_of
-from thurn.mailhost.records import Record
+from thurn.dns import advice, spf
+from thurn.dns.findings import Answers, Check, Level, Status, missing, quoted, tags_of
+from thurn.dns.records import Record
 
 __all__ = ["Answers", "Check", "Level", "Status", "judge"]
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from thurn.mailhost import spf
-from thurn.mailhost.findings import Answers, Check, missing, quoted, tags_of
-from thurn.mailhost.records import AUTHORITIES, Record
+from thurn.dns import spf
+from thurn.dns.findings import Answers, Check, missing, quoted, tags_of
+from thurn.dns.records import AUTHORITIES, Record
 
 
 def _host(record: Record, answers: Answers) -> Check:

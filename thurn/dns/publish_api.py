@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from thurn.mailhost.changes import Change
-from thurn.mailhost.findings import Answers
+from thurn.dns.changes import Change
+from thurn.dns.findings import Answers
 from thurn.problems import Conflict
 
 PROVIDERS = {

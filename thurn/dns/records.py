@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from thurn.mailhost.mta_sts import policy, policy_id
+from thurn.dns.mta_sts import policy, policy_id
 
 Kind = Literal[
     "spf", "dkim", "dkim-next", "dkim-old", "dmarc", "bounce-mx", "bounce-spf",

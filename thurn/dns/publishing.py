@@ -7,14 +7,14 @@ from typing import Any, Protocol
 
 from thurn.db.connect import Connection, Row
 from thurn.db.fetch import maybe
+from thurn.dns.changes import Change, changes
+from thurn.dns.facts import facts
+from thurn.dns.findings import Answers
+from thurn.dns.publish_api import PROVIDERS, ApiPublisher
+from thurn.dns.publish_rfc2136 import ALGORITHMS, Rfc2136Publisher
+from thurn.dns.records import below, records
 from thurn.mail.dns import make_resolver
-from thurn.mailhost.changes import Change, changes
-from thurn.mailhost.facts import facts
-from thurn.mailhost.findings import Answers
 from thurn.mailhost.names import domain_name
-from thurn.mailhost.publish_api import PROVIDERS, ApiPublisher
-from thurn.mailhost.publish_rfc2136 import ALGORITHMS, Rfc2136Publisher
-from thurn.mailhost.records import below, records
 from thurn.problems import Conflict, Invalid
 from thurn.secrets import Secrets
 from thurn.settings import Settings

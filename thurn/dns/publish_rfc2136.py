@@ -18,10 +18,10 @@ import dns.rrset
 import dns.tsig
 import dns.update
 
-from thurn.mailhost.authority import text_of
-from thurn.mailhost.changes import Change
-from thurn.mailhost.findings import Answers
-from thurn.mailhost.records import data
+from thurn.dns.authority import text_of
+from thurn.dns.changes import Change
+from thurn.dns.findings import Answers
+from thurn.dns.records import data
 from thurn.problems import Conflict, Invalid
 
 ALGORITHMS = ("hmac-sha256", "hmac-sha512", "hmac-sha384", "hmac-sha224")

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from thurn.mailhost.records import LONGEST_STRING, Record, text_strings
+from thurn.dns.records import LONGEST_STRING, Record, text_strings
 
 Level = Literal["ok", "warn", "bad", "unknown"]
 Status = Literal["found", "nothing", "no-name", "failed", "timeout"]

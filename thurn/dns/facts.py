@@ -8,7 +8,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from thurn.mailhost.records import Facts, PublicKey
+from thurn.dns.records import Facts, PublicKey
 from thurn.settings import Settings
 from thurn.stack.tls import CERTIFICATE
 

@@ -1,0 +1,1 @@
+"""What DNS should say about a domain: the records, whether they are there, and publishing them."""
