@@ -15,6 +15,12 @@ from thurn.db.migrate import migrate, prepare_database
 from thurn.settings import Settings, allocate_ports
 
 KEPT = "('alembic_version', 'workspace')"
+# As the migration leaves them: every installation has one egress, in the pool `default`.
+FIRST_EGRESS = """
+WITH e AS (INSERT INTO egress (name) VALUES ('e1') RETURNING id),
+     p AS (INSERT INTO pool (name) VALUES ('default') RETURNING id)
+INSERT INTO pool_egress (pool_id, egress_id) SELECT p.id, e.id FROM p, e
+"""
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +57,7 @@ def settings() -> Iterator[Settings]:
 
 @pytest.fixture
 def clean(settings: Settings) -> Settings:
-    """The same installation with every table empty but the workspace `main` (id 1)."""
+    """The same installation with every table empty but the workspace `main` (id 1) and the egress `e1`."""
     with psycopg.connect(conninfo(settings, "owner"), autocommit=True) as db:
         db.execute("SET lock_timeout = '60s'")  # a transaction that a test left open is an error, not a wait for ever
         tables = db.execute(
@@ -61,6 +67,7 @@ def clean(settings: Settings) -> Settings:
         assert tables is not None
         db.execute(f"TRUNCATE {tables[0]} RESTART IDENTITY CASCADE")
         db.execute("DELETE FROM workspace WHERE id <> 1")
+        db.execute(FIRST_EGRESS)
     return settings
 
 
