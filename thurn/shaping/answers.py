@@ -18,7 +18,7 @@ from thurn.feedback.postfix_log import Line
 BUCKET = 5  # seconds of answers that are counted in one row
 WORDING = 600  # characters of a reply that are looked at
 
-_AGENT = re.compile(rb"/([a-z][a-z0-9]{0,7})-([a-z]{1,8})/smtp\[\d+\]: ")
+_AGENT = re.compile(rb"/([a-z][a-z0-9]{0,7})-([a-z]{1,12})/smtp\[\d+\]: ")
 _DOMAIN = re.compile(rb"to=<[^>]*@([^@>]+)>")
 _OUTCOMES = {"sent": "delivered", "deferred": "deferred", "bounced": "bounced"}
 
@@ -37,28 +37,23 @@ class Heard:
 
 
 class Ears:
-    """Collects answers until they are stored, in the transaction that stores how far the log was read."""
+    """Answers of one stretch of the log, to be stored in the transaction that keeps how far it was read."""
 
     def __init__(self) -> None:
         self._counts: Counter[Heard] = Counter()
         self._replies: dict[Heard, str] = {}
 
     def take(self, line: Line, raw: bytes, at: datetime) -> None:
-        """One line with an outcome; others, and those no provider has said, are passed over."""
+        """One line; those that tell nothing of a provider are passed over."""
         heard = heard_in(line, raw, at)
         if heard is not None:
             self._counts[heard] += 1
             self._replies.setdefault(heard, line.reply if heard.outcome != "delivered" else "")
 
     async def store(self, db: Connection) -> None:
-        """Add what was collected, in the transaction of `db`; call `clear` once that is committed."""
+        """Add what was heard, in the transaction of `db`."""
         if self._counts:
             await add(db, self._counts, self._replies)
-
-    def clear(self) -> None:
-        """What was collected is committed."""
-        self._counts.clear()
-        self._replies.clear()
 
 
 def heard_in(line: Line, raw: bytes, at: datetime) -> Heard | None:
