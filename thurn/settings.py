@@ -37,7 +37,8 @@ SERVICES: dict[str, int | None] = {
     "guard_policy": None,  # what Postfix asks us (its policy delegation protocol)
     "guard_maps": None,  # what Postfix looks up with us (socketmap)
     "quota_status": None,  # what Postfix asks Dovecot: is this mailbox full
-    "forward": None,  # Postfix `mx`: what people's filters send on
+    "forward": None,  # Postfix `mx`: what is sent on leaves by it
+    "filters": None,  # Postfix `mx`: what people's filters send on and answer; only Dovecot speaks to it
     "webmail_imap": None,  # the doors that only webmail uses
     "webmail_sieve": None,
     "webmail_smtp": None,

@@ -1,6 +1,7 @@
 """Rspamd signs what people send, with keys from the database, and never for a name that is not theirs."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 
 import dkim
@@ -10,6 +11,8 @@ from stackworld import DOMAIN, RESI, Outside, fetch, message, signed_in, smtp, w
 
 from thurn.db.connect import connect, conninfo
 from thurn.mailhost.keys import make_keys
+from thurn.portal import managesieve
+from thurn.portal.inner import door_key
 from thurn.settings import Settings
 from thurn.stack.files import place
 from thurn.stack.rspamd_dkim import KEPT
@@ -143,3 +146,78 @@ def test_a_rotated_key_signs_and_the_old_file_is_gone(signing: Settings, outside
     assert {f"s={path.name.removeprefix(DOMAIN + '.').removesuffix('.key')};".encode() in raw for path in after} == {
         True
     }
+
+
+# ---------------------------------------------------------------- what filters write
+
+
+def answered(settings: Settings, outside: Outside, script: str, mark: str, sender: str, raw: bytes = b"") -> bytes:
+    """RESI's own script meets a stranger's mail; what then reaches the world, with its envelope sender in front."""
+
+    async def run(work: Callable[[managesieve.Client], Awaitable[None]]) -> None:
+        with psycopg.connect(conninfo(settings, "system")) as db:
+            row = db.execute("SELECT id FROM mailbox WHERE address = %s", [RESI]).fetchone()
+        assert row is not None
+        async with (
+            door_key(settings, 1, row[0]) as secret,
+            managesieve.connected(settings.port["webmail_sieve"], RESI, secret) as server,
+        ):
+            await work(server)
+
+    async def put(server: managesieve.Client) -> None:
+        await server.put("own", script.replace("MARK", mark))
+        await server.command(b'SETACTIVE "own"')
+
+    async def tidy(server: managesieve.Client) -> None:
+        await server.command(b'SETACTIVE ""')
+        await server.delete("own")
+
+    asyncio.run(run(put))
+    try:
+        with smtp(settings) as client:
+            client.sendmail(sender, [RESI], raw or message("?").replace(b"you@brotzeit.example", RESI.encode()))
+        wait_for(lambda: any(mark.encode() in raw for *_, raw in outside.received))
+    finally:
+        asyncio.run(run(tidy))
+    return next(f"{mail_from}\r\n".encode() + raw for mail_from, _, raw in outside.received if mark.encode() in raw)
+
+
+def test_an_absence_reply_is_signed_for_its_mailbox_and_has_no_sender(signing: Settings, outside: Outside) -> None:
+    script = 'require "vacation"; vacation :subject "MARK" "Gone fishing";'
+    raw = answered(signing, outside, script, "away-1", "away.1@far.example")
+    sender, _, raw = raw.partition(b"\r\n")
+    assert sender == b"<>"  # RFC 3834, 3.3
+    assert f"From: <{RESI}>".encode() in raw
+    known = records(signing)
+    for index in (0, 1):
+        assert dkim.DKIM(raw).verify(idx=index, dnsfunc=lambda name, **_: known.get(name.decode()))
+    assert b"X-Spam" not in raw
+
+
+@pytest.mark.parametrize(
+    ("number", "script"),
+    [
+        (1, f'require "vacation"; vacation :from "boss@{OTHER}" :subject "MARK" "x";'),
+        (2, f'require "vacation"; vacation :from "boss@sub.{DOMAIN}" :subject "MARK" "x";'),
+        (3, f'require "vacation"; vacation :subject "MARK" :mime "From: boss@{OTHER}\r\nMIME-Version: 1.0\r\n\r\nx";'),
+        (4, f'require "enotify"; notify :from "boss@{OTHER}" :message "MARK" "mailto:gast@far.example";'),
+        (5, 'require "reject"; reject "MARK";'),
+    ],
+)  # fmt: skip
+def test_a_script_cannot_have_somebody_else_signed_for(
+    signing: Settings, outside: Outside, number: int, script: str
+) -> None:
+    raw = answered(signing, outside, script, f"not-me-{number}", f"not.me.{number}@far.example")
+    assert b"DKIM-Signature:" not in raw
+    assert raw.startswith(b"<>")
+
+
+def test_what_is_sent_on_is_not_made_genuine_on_its_way(signing: Settings, outside: Outside) -> None:
+    """A stranger's mail in RESI's own name, dressed as an absence reply, through RESI's own forwarding."""
+    forged = message("sent-on-1").replace(b"Franz <franz@elsewhere.example>", RESI.encode())
+    forged = b"Auto-Submitted: auto-replied (vacation)\r\n" + forged
+    script = 'redirect "gast@far.example";'
+    raw = answered(signing, outside, script, "sent-on-1", "franz@elsewhere.example", forged)
+    assert b"DKIM-Signature:" not in raw
+    assert b"SRS0" in raw.partition(b"\r\n")[0]
+    assert raw.count(b"X-Spamd-Bar:") <= 1

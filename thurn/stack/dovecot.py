@@ -137,7 +137,7 @@ recipient_delimiter = +
 postmaster_address = postmaster@{hostname}
 hostname = {hostname}
 # What a filter sends (forwarding, vacation) leaves by the door of mx that rewrites its envelope sender.
-submission_host = 127.0.0.1:{ports["forward"]}
+submission_host = 127.0.0.1:{ports["filters"]}
 quota_full_tempfail = yes
 namespace inbox {{
   inbox = yes

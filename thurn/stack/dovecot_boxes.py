@@ -60,6 +60,10 @@ def plugin(state: Path) -> str:
   quota_clone_dict = proxy::quota
   sieve_before2 = {state}/dovecot/sieve/onward.sieve
   sieve_max_redirects = {MOST_ONWARD}
+  # Whose mailbox wrote it, as the sender at the door `filters`, where that decides who may be signed for: never what a
+  # script says (`:from`). Rspamd makes it the empty sender of RFC 3834 there (thurn/stack/rspamd.lua).
+  sieve_vacation_send_from_recipient = yes
+  sieve_notify_mailto_envelope_from = user_email
 """
 
 

@@ -1,5 +1,6 @@
 -- Thurn in Rspamd: asks `guard` what the recipients want before a mail is judged, tells it the verdict afterwards, and
--- hands it what is about to be refused. The rendered line above this file gives GUARD, BEARER and SIMULATE.
+-- hands it what is about to be refused. The rendered line above this file gives GUARD, BEARER, SIMULATE
+-- and FILTERS.
 
 local http = require "rspamd_http"
 local logger = require "rspamd_logger"
@@ -73,6 +74,29 @@ local function sent_by_people(task)
   return user ~= nil and user ~= ""
 end
 
+-- ---------------------------------------------------------------- what people's filters write
+
+-- Dovecot alone speaks to that door of `mx` (thurn/stack/postfix_forward.py). What came in was judged then. What is sent
+-- on for somebody says so; all else is the mailbox's own word, and Dovecot names it as the sender: signed as if its owner
+-- had signed in, so only in the name of the mailbox's own domain. Then the sender becomes the empty one, which nobody
+-- answers.
+local function by_filters(task)
+  return tostring(task:get_request_header("MTA-Name") or "") == FILTERS
+end
+
+local function own_word(task)
+  return by_filters(task) and not task:has_header("X-Sieve-Redirected-From") and mail_from(task) ~= ""
+end
+
+rspamd_config:register_symbol({
+  name = "THURN_FILTERS", type = "prefilter", flags = "empty,nostat", priority = lua_util.symbols_priorities.top + 1,
+  callback = function(task)
+    if not by_filters(task) then return end
+    if own_word(task) then task:set_user(mail_from(task)) end
+    task:set_settings({ symbols_enabled = { "DKIM_SIGNED", "THURN_TELL" } })
+  end,
+})
+
 -- ---------------------------------------------------------------- before
 
 local function later(task, why)
@@ -81,7 +105,7 @@ local function later(task, why)
 end
 
 local function ask(task)
-  if sent_by_people(task) then return end
+  if sent_by_people(task) or by_filters(task) then return end
   post(task, "/spam/ask", report(task, false), function(err, code, body)
     if err or code ~= 200 then return later(task, err or code) end
     local parser = ucl.parser()
@@ -190,6 +214,10 @@ local function headers(task)
 end
 
 local function tell(task)
+  if by_filters(task) then
+    if own_word(task) then task:set_milter_reply({ change_from = "<>" }) end
+    return
+  end
   if not sent_by_people(task) then headers(task) end
   -- Nothing hangs on this one: without it the trace lacks a verdict.
   post(task, "/spam/tell", report(task, true), function(err, code)

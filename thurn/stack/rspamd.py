@@ -5,6 +5,7 @@ from pathlib import Path
 
 from thurn.stack import rspamd_dkim as dkim
 from thurn.stack.files import Directory, File
+from thurn.stack.postfix_forward import FILTERS
 
 # Whose memory a mail is held against, or a lesson goes into: that of the domain it is for. Without one, nobody's.
 _BAYES = """
@@ -92,7 +93,8 @@ def variables(state: Path) -> list[str]:
 
 def _program(ports: Mapping[str, int], secret: str, simulate: bool) -> str:
     """Our own rules, with where `guard` is and what it wants to see in front."""
-    known = f'local GUARD, BEARER, SIMULATE = "http://127.0.0.1:{ports["guard"]}", "{secret}", {str(simulate).lower()}'
+    guard = f"http://127.0.0.1:{ports['guard']}"
+    known = f'local GUARD, BEARER, SIMULATE, FILTERS = "{guard}", "{secret}", {str(simulate).lower()}, "{FILTERS}"'
     return f"{known}\n{_RULES.read_text()}"
 
 
