@@ -20,8 +20,8 @@ from thurn.dns import publishing
 from thurn.dns.check import check_domain
 from thurn.dns.facts import facts
 from thurn.dns.records import records
-from thurn.mailhost import rotate
-from thurn.mailhost.mailboxes import add_mailbox
+from thurn.mailhost import aliases, app_passwords, forwards, rights, rotate
+from thurn.mailhost.mailboxes import add_mailbox, get_mailbox
 from thurn.mailhost.service import add_domain, get_domain, get_domain_by_id
 from thurn.settings import Settings
 from thurn.simulate import client
@@ -194,6 +194,32 @@ async def sent(house: House, campaign: int) -> None:
 async def mailbox(house: House, address: str, name: str = "") -> None:
     """A mailbox."""
     await house.do(lambda db: add_mailbox(db, house.id, address=address, name=name))
+
+
+async def belongings(house: House, address: str) -> None:
+    """All that a mailbox can have besides mail: other names, ways on, copies, app passwords, rights; and long ones."""
+    domain = address.partition("@")[2]
+    far = [f"a.rather.long.local.part.{n}@a-long-domain-name-of-somebody.example" for n in range(3)]
+
+    async def work(db: Connection) -> None:
+        number = (await get_mailbox(db, address))["id"]
+        for alias in (f"hallo@{domain}", f"{'bestellungen.und.fragen' * 2}@{domain}", f"@{domain}"):
+            await aliases.add(db, house.id, address=alias, target=address)
+        await aliases.add(db, house.id, address=f"team@{domain}", target=far[0])
+        await aliases.add(db, house.id, address=f"team@{domain}", target=address)
+        await forwards.put(db, house.id, number, targets=far, keep_copy=True)
+        for whose in (address, f"@{domain}"):
+            await rights.add_copy(
+                db, house.id, direction="received", address=whose, copy_to=far[1], outside=True, by=house.email
+            )
+        await rights.allow_sending(db, house.id, number, f"@{domain}")
+        await app_passwords.create(db, house.id, number, name="Donaudampfschifffahrtsgesellschaftsrechner")
+        await db.execute(
+            "UPDATE mailbox SET bytes_used = quota_bytes * 0.94, messages_used = 21418, used_at = now() WHERE id = %s",
+            [number],
+        )
+
+    await house.do(work)
 
 
 async def held(house: House, address: str) -> int:

@@ -19,8 +19,8 @@ WIDTHS = (1440, 390, 320)  # a desk, a phone, and a desk at 400 %
 EMPTY = (
     "", "/campaigns", "/campaigns/new", "/templates", "/templates/new", "/templates/new?start=markdown", "/contacts",
     "/contacts/new", "/contacts/import", "/contacts/lists", "/contacts/imports", "/domains", "/domains/new",
-    "/domains/certificates", "/mailboxes", "/mailboxes/new", "/mailboxes/moves", "/mailboxes/moves/new", "/trace",
-    "/quarantine",
+    "/domains/certificates", "/mailboxes", "/mailboxes/new", "/mailboxes/moves", "/mailboxes/moves/new",
+    "/mailboxes/aliases", "/mailboxes/forwards", "/mailboxes/import", "/trace", "/quarantine",
 )  # fmt: skip
 FULL = (
     "", "/campaigns", "/campaigns?state=draft", "/campaigns/new", "/campaigns/{draft}/edit", "/campaigns/{draft}/check",
@@ -31,8 +31,11 @@ FULL = (
     "/contacts/imports", "/contacts/import", "/contacts/import/{import}", "/domains", "/domains/certificates",
     "/domains/bakery.example", "/domains/bakery.example?ask=remove-domain", "/domains/bakery.example/publish",
     "/domains/bakery.example/keys", "/domains/bakery.example/settings", "/mailboxes", "/mailboxes/{mailbox}",
-    "/mailboxes/new",
-    "/mailboxes/moves", "/mailboxes/moves/{move}", "/mailboxes/moves/many",
+    "/mailboxes?q=nobody-has-this", "/mailboxes/new", "/mailboxes/{mailbox}?ask=delete",
+    "/mailboxes/{mailbox}?ask=disable", "/mailboxes/{mailbox}/portal", "/mailboxes/aliases",
+    "/mailboxes/aliases?q=nobody", "/mailboxes/forwards", "/mailboxes/import", "/mailboxes/moves",
+    "/mailboxes/moves/{move}",
+    "/mailboxes/moves/many",
     "/quarantine", "/quarantine?q=nothing-like-it", "/quarantine/{held}", "/quarantine/{held}?ask=release",
     "/mailboxes/{mailbox}/spam", "/domains/bakery.example/spam",
     "/trace", "/trace?q=nobody@bakery.example", "/trace/{trace}", "/trace/campaigns/{sent}/{delivery}",
