@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.feedback.reportworld import aggregate, mail, packed, tls
 from tests.feedback.test_bounce_mail import DELAYED, FAILED, dsn
 from thurn.db.connect import Connection, make_pool
 from thurn.delivery.fold import fold
@@ -194,3 +195,20 @@ class _Broken:
 
     def connection(self, timeout: float | None = None) -> Any:
         raise psycopg.OperationalError("the database is away")
+
+
+@pytest.mark.parametrize(("local", "report"), [("dmarc", aggregate()), ("tlsrpt", tls())])
+async def test_a_report_to_the_address_of_our_records_is_stored(
+    clean: Settings, system: Connection, server: asyncio.Server, local: str, report: bytes
+) -> None:
+    await system.execute(
+        """INSERT INTO domain (workspace_id, name, bounce_host)
+           VALUES (1, 'brotzeit.example', 'bounce.brotzeit.example')"""
+    )
+    assert await deliver(clean, f"{local}@bounce.brotzeit.example", mail(packed(report))) is None
+    assert await deliver(clean, f"{local}@bounce.brotzeit.example", b"Subject: hello\r\n\r\nhello") is None
+    row = await (await system.execute("SELECT kind, counted FROM auth_report")).fetchone()
+    assert row == {"kind": "dmarc" if local == "dmarc" else "tls", "counted": True}
+    kept = await (await system.execute("SELECT kind, summary FROM incoming_report ORDER BY id")).fetchall()
+    assert [each["kind"] for each in kept] == [local, local]
+    assert "no report in it" in kept[1]["summary"]

@@ -31,6 +31,7 @@ COMMANDS = {
     "webmail": "webmail",
     "simulate": "simulate",
     "feedback": "feedback",
+    "reports": "reports",
     "guard": "guard",
     "trace": "trace",
     "move": "moves",

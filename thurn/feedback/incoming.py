@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from thurn.db.connect import Connection, Row
 from thurn.delivery.outcomes import Outcome, append
+from thurn.feedback import reports
 from thurn.feedback.bounce_mail import Incoming, Recipient
 from thurn.feedback.classify import classify
 from thurn.mail.tokens import InvalidToken, TrackingTokens, VerpTokens
@@ -19,6 +20,7 @@ from thurn.settings import Settings
 
 RAW = 64 * 1024  # bytes of a mail that are kept
 COMPLAINTS = ("fbl", "abuse")
+REPORTS = ("dmarc", "tlsrpt")  # where our DNS records ask for reports (dns/records.py)
 # RFC 5965, 7.3 and 6591: these say that somebody does not want the mail; `not-spam` and `auth-failure` do not.
 UNWANTED = frozenset({"abuse", "fraud", "opt-out", "opt-out-list", "virus", "other", "miscategorized"})
 
@@ -44,16 +46,26 @@ class Tokens:
 def concerns_us(address: str) -> bool:
     """Whether an address is one that reports come to."""
     local = address.partition("@")[0].lower()
-    return local.startswith("b.") or local in COMPLAINTS
+    return local.startswith("b.") or local in COMPLAINTS + REPORTS
 
 
 async def record(db: Connection, tokens: Tokens, address: str, incoming: Incoming, raw: bytes) -> bool:
     """Record a mail that came to `address`, in the transaction of `db`; True if it belongs to a delivery of ours."""
+    local = address.partition("@")[0].lower()
+    if local in REPORTS:
+        summary = await reports.store(db, raw, address=address)
+        await _keep(db, local, None, f"{summary} ({incoming.subject})", raw)
+        return False
     delivery = await _find(db, _keys(tokens, address, incoming))
     outcome, summary = _outcome(incoming, delivery) if delivery else (None, "matches no mail of ours")
     if outcome is not None:
         await append(db, [outcome])
     kind = "other" if incoming.kind == "delivered" else incoming.kind
+    await _keep(db, kind, delivery, f"{summary} ({incoming.subject})", raw)
+    return delivery is not None
+
+
+async def _keep(db: Connection, kind: str, delivery: Row | None, summary: str, raw: bytes) -> None:
     await db.execute(
         """INSERT INTO incoming_report (kind, matched, campaign_id, delivery_id, summary, raw)
            VALUES (%s, %s, %s, %s, %s, %s)""",
@@ -62,11 +74,10 @@ async def record(db: Connection, tokens: Tokens, address: str, incoming: Incomin
             delivery is not None,
             delivery["campaign_id"] if delivery else None,
             delivery["id"] if delivery else None,
-            _clean(f"{summary} ({incoming.subject})")[:500],
+            _clean(summary)[:500],
             raw[:RAW],
         ],
     )
-    return delivery is not None
 
 
 def _keys(tokens: Tokens, address: str, incoming: Incoming) -> Iterator[Key]:

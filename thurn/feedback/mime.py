@@ -106,10 +106,10 @@ def content_type(fields: Fields) -> tuple[str, dict[str, str]]:
     return (kind if "/" in kind else "text/plain"), parameters
 
 
-def parts(raw: bytes) -> list[Part]:
+def parts(raw: bytes, longest: int = LONGEST) -> list[Part]:
     """The mail's parts in order, the mail's own header first as a part of kind `message`."""
     found: list[Part] = []
-    _walk(raw[:LONGEST], found, 0)
+    _walk(raw[:longest], found, 0)
     return found
 
 

@@ -1,0 +1,1 @@
+"""What receivers report about mail in the name of our domains: DMARC, and TLS on the way here."""
