@@ -14,6 +14,7 @@ from thurn.feedback.tail import Tail, follow
 from thurn.mail.tokens import InvalidToken, VerpTokens
 from thurn.secrets import Secrets
 from thurn.settings import Settings
+from thurn.shaping.answers import Ears
 
 _TELL = timedelta(seconds=1)  # how often a quiet log's position is renewed
 
@@ -57,12 +58,16 @@ class LogReader:
                 await db.commit()
             return False
         outcomes: list[Outcome] = []
+        ears = Ears()
         for raw in data.split(b"\n"):
             line = parse(raw)
             if line is not None:
+                if line.queue_id in self._known:
+                    ears.take(line, raw, when(raw, now))
                 self._take(line, raw, now, outcomes)
         self._tail.position += len(data)
         await append(db, outcomes)
+        await ears.store(db)
         await self._store(db, now)
         await db.commit()
         return True

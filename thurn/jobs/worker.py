@@ -16,6 +16,7 @@ from thurn.jobs.app import make_app
 from thurn.log import configure_logging
 from thurn.moves.runner import Runner
 from thurn.settings import Settings
+from thurn.shaping import store as shaping
 from thurn.tracking.loader import load_spool
 
 log = structlog.get_logger()
@@ -80,6 +81,8 @@ async def _run(settings: Settings) -> None:
         tasks.create_task(loop(settings, "fold", fold, 0.2))
         tasks.create_task(loop(settings, "hits", lambda db: load_spool(settings, db), 0.3))
         tasks.create_task(loop(settings, "finish", _finish, 1.0))
+        tasks.create_task(loop(settings, "shaping", shaping.step, 1.0))
+        tasks.create_task(loop(settings, "shaping-tidy", shaping.tidy, 600.0))
         tasks.create_task(loop(settings, "partitions", _partitions, 86_400))
 
 
