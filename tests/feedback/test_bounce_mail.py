@@ -2,14 +2,16 @@
 
 import time
 from email.message import EmailMessage
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thurn.feedback.bounce_mail import read
+from thurn.feedback.bounce_mail import Kind, read
 from thurn.feedback.classify import classify
 from thurn.feedback.mime import DEPTH, PARTS, parts
+from thurn.feedback.report_text import command
 
 ORIGINAL = b"""Return-Path: <b.e1.google.abc@bounce.example.com>\r
 Message-ID: <one@example.com>\r
@@ -138,10 +140,135 @@ def test_an_automatic_reply_is_no_bounce_whatever_it_says(header: str) -> None:
     assert read(raw).kind == "auto-reply"
 
 
-def test_a_letter_of_a_person_is_neither() -> None:
-    assert (
-        read(b"From: ann@example.org\r\nSubject: Re: May\r\n\r\nI like it. 550 5.1.1 user unknown\r\n").kind == "other"
+def test_a_letter_of_a_person_is_a_reply_whatever_it_says() -> None:
+    letter = b"From: ann@example.org\r\nSubject: %s\r\n%s\r\nI like it. 550 5.1.1 user unknown\r\n"
+    assert read(letter % (b"Re: May", b"")).kind == "reply"
+    assert read(letter % (b"Your mail", b"In-Reply-To: <one@example.com>\r\n")).kind == "reply"
+    assert read(letter % (b"Hello", b"")).kind == "other"
+    assert read(letter % (b"Re: May", b"List-Id: <news.example.org>\r\n")).kind == "other"
+
+
+@pytest.mark.parametrize(
+    ("subject", "text"),
+    [
+        ("Please confirm your message", "Your message is awaiting confirmation. Click to prove you are human."),
+        ("[Boxtrapper] verification", "To prove your message was sent by a human and not a computer, visit"),
+        ("Re: May", "To deliver it, please verify that you are human and not spam software. SpamArrest"),
+        ("Re: May", "You are not in my address book. Your email requires verification."),
+    ],
+)
+def test_a_challenge_is_no_bounce(subject: str, text: str) -> None:
+    raw = f"From: ann@example.org\r\nSubject: {subject}\r\n\r\n{text}\r\n".encode()
+    assert read(raw).kind == "auto-reply"
+
+
+def attached(raw: bytes, subject: str = "Fwd: returned") -> bytes:
+    """A mail of a person that holds another as an attachment."""
+    return (
+        (
+            f"From: ann@example.org\r\nSubject: {subject}\r\nMIME-Version: 1.0\r\n"
+            "Content-Type: multipart/mixed; boundary=f\r\n\r\n--f\r\n\r\nlook\r\n--f\r\n"
+            "Content-Type: message/rfc822\r\n\r\n"
+        ).encode()
+        + raw
+        + b"\r\n--f--\r\n"
     )
+
+
+def test_a_forwarded_bounce_is_read_with_the_mail_it_is_about() -> None:
+    incoming = read(attached(dsn(FAILED)))
+    assert (incoming.kind, incoming.recipients[0].status) == ("bounce", "5.1.1")
+    assert incoming.message_id == "one@example.com"
+    assert read(attached(attached(dsn(FAILED)))).kind in ("other", "reply", "bounce")
+
+
+def test_a_bounce_without_the_original_still_names_the_recipient() -> None:
+    raw = dsn(FAILED).partition(b"Content-Type: message/rfc822")[0] + b"\r\n--b1/x=--\r\n"
+    incoming = read(raw)
+    assert (incoming.kind, incoming.message_id, len(incoming.recipients)) == ("bounce", "", 1)
+
+
+COMMANDS = [
+    ("host mx said: 550 no (in reply to RCPT TO command)", "rcpt to"),
+    ("host mx said: 550 no (in reply to end of DATA command)", "end of data"),
+    ("SMTP error from remote mail server after RCPT TO:<a@b.example>: host mx [192.0.2.1]: 550 no", "rcpt to"),
+    ("SMTP error from remote mail server after end of data: 550 no", "end of data"),
+    ("SMTP error from remote mail server after initial connection: host mx: 554 no", "ehlo"),
+    ("192.0.2.1 does not like recipient.\nRemote host said: 550 no", "rcpt to"),
+    ("192.0.2.1 failed after I sent the message.\nRemote host said: 550 no", "end of data"),
+    ("Connected to 192.0.2.1 but sender was rejected.\nRemote host said: 550 no", "mail from"),
+    ("Connected to 192.0.2.1 but my name was rejected.\nRemote host said: 501 no", "helo"),
+    ("rejected recipient (Error following RCPT command). It responded as follows: [550 no]", "rcpt to"),
+    ("SMTP:RCPT host 192.0.2.8: 553 no", "rcpt to"),
+    ("Remote host said: 550 no [RCPT_TO]", "rcpt to"),
+    (">>> RCPT To:<a@b.example>\n<<< 550 no", "rcpt to"),
+    (">>> DATA\n<<< 550 no", ""),  # sendmail pipelines
+    ("550 no", ""),
+    ("after the mail was sent, user unknown", ""),
+]
+
+
+@pytest.mark.parametrize(("report", "said"), COMMANDS, ids=[said + str(n) for n, (_, said) in enumerate(COMMANDS)])
+def test_the_refused_command_is_found_in_the_words_of_each_server(report: str, said: str) -> None:
+    assert command(report) == said
+
+
+def test_each_recipient_gets_the_command_it_was_refused_at() -> None:
+    text = (
+        "<ann@example.org>: host mx said: 550 user unknown (in reply to end of DATA command)\r\n\r\n"
+        "<bob@example.org>: host mx said: 550 user unknown (in reply to RCPT TO command)\r\n"
+    )
+    plain = (
+        "Final-Recipient: rfc822; {}@example.org\r\nAction: failed\r\nStatus: 5.0.0\r\n"
+        "Diagnostic-Code: smtp; 550 user unknown"
+    )
+    ann, bob = read(dsn(plain.format("ann"), plain.format("bob"), text=text)).recipients
+    assert (classify(ann.reply).hard, classify(bob.reply).hard) == (False, True)
+
+
+ABOUT_A_DOMAIN = {
+    "Subject: Report Domain: example.com Submitter: google.com Report-ID: 1\r\n"
+    'Content-Type: application/zip; name="google.com!example.com!1700000000!1700086399.zip"': "dmarc",
+    "Subject: x\r\nContent-Type: application/gzip\r\nContent-Disposition: attachment; "
+    'filename="a.example!example.com!1700000000!1700086399.xml.gz"': "dmarc",
+    "Subject: Report Domain: example.com Submitter: google.com Report-ID: <1>\r\n"
+    'TLS-Report-Domain: example.com\r\nContent-Type: multipart/report; report-type="tlsrpt"; boundary=x': "tlsrpt",
+    "Subject: x\r\nContent-Type: application/tlsrpt+gzip": "tlsrpt",
+    "Subject: holiday pictures\r\nContent-Type: application/zip; name=pictures.zip": "other",
+}
+
+
+@pytest.mark.parametrize(("head", "kind"), ABOUT_A_DOMAIN.items())
+def test_reports_about_a_domain_are_known_by_their_form(head: str, kind: str) -> None:
+    assert read(f"From: a@example.org\r\n{head}\r\n\r\nUEsDBA==".encode()).kind == kind
+
+
+def test_what_dovecot_says_in_its_text_counts_before_its_code() -> None:
+    text = "Your message to <ann@example.org> was automatically rejected:\r\nNot enough disk space\r\n"
+    [recipient] = read(dsn(FAILED, text=text)).recipients
+    assert (classify(recipient.reply).category, classify(recipient.reply).hard) == ("mailbox-full", False)
+
+
+SES = b"""From: SES <no-reply@sns.amazonaws.com>
+Subject: AWS Notification Message
+
+{"notificationType":"Bounce","bounce":{"bounceType":"Permanent","bounceSubType":"General","bouncedRecipients":[\
+{"emailAddress":"ann@example.org","action":"failed","status":"5.1.1","diagnosticCode":"smtp; 550 5.1.1 unknown"}]},\
+"mail":{"source":"b.e1.google.abc@bounce.example.com","headers":[{"name":"Message-ID","value":"<one@exam!
+ ple.com>"}]}}
+
+--
+If you wish to stop receiving notifications from this topic, please click
+""".replace(b"\\\n", b"")
+
+
+def test_a_notification_of_amazon_in_a_mail_is_read_also_where_it_was_folded() -> None:
+    incoming = read(SES)
+    assert (incoming.kind, incoming.recipients[0].address, incoming.recipients[0].status) == (
+        "bounce", "ann@example.org", "5.1.1",
+    )  # fmt: skip
+    assert incoming.message_id == "one@example.com"
+    assert read(SES.replace(b'"headers":[', b'"headers":[[[{}')).kind in ("bounce", "other")
 
 
 def test_a_complaint_names_its_type_and_the_original() -> None:
@@ -185,7 +312,7 @@ _LINES = st.lists(
 @given(st.one_of(st.binary(max_size=3000), _LINES.map(b"\r\n".join), _LINES.map(b"\n".join)))
 def test_any_bytes_give_an_answer(raw: bytes) -> None:
     incoming = read(raw)
-    assert incoming.kind in ("bounce", "delayed", "delivered", "complaint", "auto-reply", "other")
+    assert incoming.kind in get_args(Kind)
     for recipient in incoming.recipients:
         classify(recipient.reply)
 

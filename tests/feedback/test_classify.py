@@ -2,12 +2,13 @@
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thurn.feedback.classify import CATEGORIES, DEAD, Rule, classify, codes, normalise, rules
+from thurn.feedback.classify import CATEGORIES, DEAD, UNNAMED, Rule, classify, codes, normalise, rules
 
 RULES = [*rules().provider, *rules().words]
 
@@ -96,6 +97,42 @@ REPLIES = [
 def test_a_reply_is_read_as_people_who_run_mail_servers_read_it(reply: str, category: str, hard: bool) -> None:
     verdict = classify(reply)
     assert (verdict.category, verdict.hard) == (category, hard), verdict.rule
+
+
+WORLD = [
+    line.split(" ", 2)
+    for line in (Path(__file__).parent / "replies.txt").read_text("utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+
+
+def test_replies_of_the_world_s_providers_in_their_languages_are_read() -> None:
+    wrong = []
+    for category, hardness, reply in WORLD:
+        verdict = classify(reply)
+        if (verdict.category, verdict.hard) != (category, hardness == "hard"):
+            wrong.append(f"{category} {hardness}, not {verdict.category} by {verdict.rule}: {reply}")
+    assert not wrong, "\n".join(wrong)
+    assert len(WORLD) > 350
+
+
+@pytest.mark.parametrize(
+    ("reply", "hard"),
+    [
+        ("550 User unknown", True),  # a reply as such, or one in our own log
+        (f"550 User unknown {UNNAMED}", False),
+        (f"5.0.0 550 User unknown {UNNAMED}", False),
+        (f"550 5.1.1 User unknown {UNNAMED}", True),
+        (f"554 delivery error: dd This user doesn't have a yahoo.com account (a@yahoo.com) [0] {UNNAMED}", True),
+        ("550 User unknown (in reply to rcpt to command)", True),
+        ("550 5.1.1 User unknown (in reply to end of data command)", False),
+        ("501 Invalid domain name (in reply to helo command)", False),
+    ],
+)
+def test_words_in_a_mail_that_came_back_prove_nothing_if_nobody_says_to_which_command(reply: str, hard: bool) -> None:
+    verdict = classify(reply)
+    assert verdict.hard is hard
+    assert hard or verdict.action != "suppress"
 
 
 def test_words_inside_an_address_decide_nothing() -> None:

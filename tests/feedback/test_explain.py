@@ -1,7 +1,11 @@
 """`thurn feedback explain`: mails and replies in, one object each out, without database or daemon."""
 
+import gzip
 import json
+import resource
 import time
+import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -46,6 +50,32 @@ def test_a_folder_gives_one_object_for_each_file(tmp_path: Path) -> None:
     assert [json.loads(line)["file"] for line in result.stdout.splitlines()] == [f"{n:03}.eml" for n in range(300)]
 
 
+def test_reports_that_are_no_mails_are_named_and_never_unpacked_beyond_a_little(tmp_path: Path) -> None:
+    feedback = b'<?xml version="1.0"?><feedback><report_metadata/></feedback>'
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a!b!1!2.xml", feedback + b" " * 200_000_000)
+    files = {
+        "a.xml": (feedback, "dmarc"),
+        "b.zip": (packed.getvalue(), "dmarc"),
+        "c.gz": (gzip.compress(feedback), "dmarc"),
+        "d.json": (b'{"organization-name": "x", "policies": []}', "tlsrpt"),
+        "e.json.gz": (gzip.compress(b'{"organization-name": "x", "policies": []}' + b" " * 200_000_000), "tlsrpt"),
+        "f.bin": (b"\0\1\2", "other"),
+        "g.zip": (b"PK\x03\x04 broken", "other"),
+        "h.gz": (gzip.compress(gzip.compress(feedback)), "other"),
+    }
+    for name, (data, _) in files.items():
+        (tmp_path / name).write_bytes(data)
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = run.invoke(build(), ["feedback", "explain", str(tmp_path), "--json"])
+    assert {each["file"]: each["kind"] for each in map(json.loads, result.stdout.splitlines())} == {
+        name: kind for name, (_, kind) in files.items()
+    }
+    assert time.perf_counter() - started < 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
 def test_people_get_words(tmp_path: Path) -> None:
     path = tmp_path / "bounce.eml"
     path.write_bytes(QMAIL)
@@ -57,3 +87,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     result = run.invoke(build(), ["feedback", "explain", str(tmp_path / "gone.eml")])
     assert result.exit_code == 1
     assert "gone.eml cannot be read: No such file or directory." in result.stderr
+
+
+def test_a_file_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a.eml").write_bytes(QMAIL)
+    (tmp_path / "b.eml").symlink_to("/proc/self/mem")
+    (tmp_path / "c.eml").write_bytes(QMAIL)
+    result = run.invoke(build(), ["feedback", "explain", str(tmp_path), "--json"])
+    assert result.exit_code == 1
+    assert [json.loads(line)["file"] for line in result.stdout.splitlines()] == ["a.eml", "c.eml"]
+    assert "b.eml cannot be read: Input/output error." in result.stderr

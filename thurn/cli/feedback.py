@@ -16,6 +16,9 @@ _WORDS = {
     "delivered": "A notice of success. Thurn changes nothing.",
     "complaint": "A complaint: the recipient called the mail unwanted.",
     "auto-reply": "An automatic reply. Thurn changes nothing.",
+    "reply": "A person answers. Thurn changes nothing.",
+    "dmarc": "A DMARC report about a domain.",
+    "tlsrpt": "A report about TLS with a domain (RFC 8460).",
     "other": "Neither a bounce nor a complaint. Thurn changes nothing.",
 }
 _ACTIONS = {
@@ -36,11 +39,19 @@ def register(app: typer.Typer) -> None:
 
 def explain(
     source: Annotated[
-        str, typer.Argument(metavar="FILE|DIR|-", help="A mail, a folder of mails, or - for standard input.")
+        str,
+        typer.Argument(
+            metavar="FILE|DIR|-", help="A mail, a folder of mails (one answer for each), or - for standard input."
+        ),
     ],
     as_json: Json = False,
 ) -> None:
-    """Say what a mail that came back means, or a line that a mail server said. Needs no running Thurn."""
+    """Say what a mail that came back means, or a line that a mail server said. Needs no running Thurn.
+
+    thurn feedback explain bounce.eml
+
+    echo "550 5.1.1 User unknown" | thurn feedback explain -
+    """
     for explained in _explain(source):
         print(json.dumps(explained, ensure_ascii=False) if as_json else _in_words(explained))
 
@@ -53,13 +64,19 @@ def _explain(source: str) -> Iterator[dict[str, Any]]:
     if source == "-":
         yield read(sys.stdin.buffer.read(LONGEST), "-")
         return
-    path = Path(source)
+    path, unread = Path(source), 0
     try:
         files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
-        for file in files:
-            yield explain_file(file)
     except OSError as error:
-        fail(f"{error.filename or source} cannot be read: {error.strerror}.")
+        fail(f"{source} cannot be read: {error.strerror}.")
+    for file in files:
+        try:
+            yield explain_file(file)
+        except OSError as error:
+            unread += 1
+            print(f"{file} cannot be read: {error.strerror}.", file=sys.stderr)
+    if unread:
+        raise typer.Exit(1)
 
 
 def _in_words(explained: dict[str, Any]) -> str:

@@ -12,10 +12,14 @@ from typing import Literal
 from flufl.bounce import all_failures
 
 from thurn.feedback import report_text
-from thurn.feedback.classify import classify, codes
+from thurn.feedback.auto_reply import DAEMON, REFUSED, answers, automatic
+from thurn.feedback.classify import UNNAMED, classify, codes
 from thurn.feedback.mime import NOTHING, Fields, Part, fields_of, parts, split, words
+from thurn.feedback.ses import notified
 
-Kind = Literal["bounce", "delayed", "delivered", "complaint", "auto-reply", "other"]
+Kind = Literal[
+    "bounce", "delayed", "delivered", "complaint", "auto-reply", "reply", "dmarc", "tlsrpt", "other"
+]  # fmt: skip
 
 RECIPIENTS = 500  # of one mail that are looked at
 _BOUNDARIES = 20
@@ -39,9 +43,11 @@ class Recipient:
         reply = self.diagnostic
         if self.status and self.status not in reply:
             reply = f"{self.status} {reply}".strip()
-        if self.command and "in reply to" not in reply:
-            reply = f"{reply} (in reply to {self.command} command)"
-        return reply
+        if "in reply to" in reply.lower():
+            return reply
+        if self.command:
+            return f"{reply} (in reply to {self.command} command)"
+        return f"{reply} {UNNAMED}" if self.reply_code else reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +75,15 @@ def read(raw: bytes) -> Incoming:
     original = _original(found)
     incoming = (
         _complaint(found)
+        or _about_a_domain(fields, subject, found)
+        or _nested(found)
         or _status_report(found)
-        or _automatic_reply(fields, subject, found)
+        or _notification(found)
+        or (Incoming("auto-reply") if _automatic(fields, subject, found) else None)
         or _words_only(raw, fields, subject, found)
-        or Incoming("other")
+        or Incoming("reply" if answers(fields, subject) else "other")
     )
+    original = original if incoming.original is NOTHING else incoming.original
     senders = [_address(original.get("return-path")), *incoming.senders]
     return replace(incoming, original=original, subject=subject, senders=tuple(a for a in senders if a))
 
@@ -124,6 +134,31 @@ def _complaint(found: list[Part]) -> Incoming | None:
     return None
 
 
+# ------------------------------------------------------------------ RFC 7489 (DMARC), RFC 8460 (TLS)
+
+
+_TLSRPT = ("application/tlsrpt+gzip", "application/tlsrpt+json")
+_PACKED = ("application/gzip", "application/x-gzip", "application/zip", "application/x-zip", "application/octet-stream",
+           "application/x-zip-compressed", "application/xml", "text/xml")  # fmt: skip
+_REPORT_FILE = re.compile(r"(?i)^[^!\s]{1,253}![^!\s]{1,253}!\d{6,12}!\d{6,12}(!.{1,80})?\.(xml|json)?(\.?(gz|zip))?$")
+_REPORT_SUBJECT = re.compile(r"(?i)report[- ]domain:.{1,300}(submitter|report-id)|\bdmarc\b.{0,40}report")
+
+
+def _about_a_domain(fields: Fields, subject: str, found: list[Part]) -> Incoming | None:
+    """An aggregate report, by its form only: nothing is unpacked here."""
+    top = fields.get("content-type").lower()
+    if "report-type=tlsrpt" in top.replace('"', "") or any(part.kind in _TLSRPT for part in found):
+        return Incoming("tlsrpt")
+    if _REPORT_SUBJECT.search(subject) and "tls-report-domain" in fields:
+        return Incoming("tlsrpt")
+    for part in found:
+        if part.kind in _PACKED:
+            named = _REPORT_FILE.match(part.name) is not None
+            if named or _REPORT_SUBJECT.search(subject):
+                return Incoming("tlsrpt" if ".json" in part.name.lower() else "dmarc")
+    return None
+
+
 # ------------------------------------------------------------------ RFC 3464
 
 
@@ -142,7 +177,7 @@ _ACTIONS: dict[str, Literal["failed", "delayed", "delivered"]] = {
 
 def _status_report(found: list[Part]) -> Incoming | None:
     recipients: list[Recipient] = []
-    text = "\n".join(part.text() for part in found if part.kind == "text/plain")
+    text = _report_of(found)
     text = re.split(r"(?im)^(?:reporting-mta|final-recipient):", text, maxsplit=1)[0]
     broken = not any(part.kind in _STATUS_PARTS for part in found)  # its delimiters do not fit: found by its fields
     for part in found:
@@ -158,6 +193,27 @@ def _status_report(found: list[Part]) -> Incoming | None:
     return Incoming(kind, tuple(recipients[:RECIPIENTS]))
 
 
+def _report_of(found: list[Part]) -> str:
+    """What the report says to people, without the mail it is about; of HTML its words, if there is nothing else."""
+    texts = [report_text.cut(part.text())[0] for part in found if part.kind == "text/plain"]
+    if not any(text.strip() for text in texts):
+        texts = [report_text.without_markup(part.text()) for part in found if part.kind == "text/html"]
+    return "\n".join(texts)
+
+
+def _nested(found: list[Part]) -> Incoming | None:
+    """A report that somebody passed on as an attachment: what it says itself, and about which mail."""
+    if any(part.kind in _STATUS_PARTS for part in found):  # a report of its own, be it about a report
+        return None
+    for part in found:
+        if part.kind == "message/rfc822" and part.body:
+            inner = parts(part.body)
+            report = _status_report(inner) or _notification(inner)
+            if report is not None:
+                return replace(report, original=_original(inner))
+    return None
+
+
 def _reported(group: Fields, text: str) -> Recipient | None:
     named = group.get("final-recipient") or group.get("original-recipient") or group.get("x-actual-recipient")
     status = re.search(r"[245]\.\d{1,3}\.\d{1,3}", group.get("status"))
@@ -166,15 +222,18 @@ def _reported(group: Fields, text: str) -> Recipient | None:
         return None
     diagnostic = " ".join(_plain(value) for value in group.all("diagnostic-code"))
     address = _address(named.partition(";")[2] or named)
-    if not diagnostic or classify(diagnostic).category == "other":
+    own = report_text.own_words(text)
+    if own:  # the server that reports holds the mailbox, and says in its text what its fields only code
+        diagnostic = own
+    elif not diagnostic or classify(diagnostic).category == "other":
         better = report_text.diagnostic(text, address)
         if better and (not diagnostic or classify(better).category != "other"):
             diagnostic = better
     code, inner = codes(diagnostic)
     given = status[0] if status else ""
-    if inner and given[1:] in ("", ".0.0"):
+    if own or (inner and given[1:] in ("", ".0.0")):
         given = inner
-    command = report_text.command(text)
+    command = report_text.refused_command(text, address, diagnostic)
     return Recipient(address, _action(action, given, code), given, code, diagnostic[:2000], command)
 
 
@@ -192,51 +251,27 @@ def _plain(value: str) -> str:
     return rest.strip() if semicolon and re.fullmatch(r"[\w.-]{1,40}", kind.strip()) else value.strip()
 
 
-# ------------------------------------------------------------------ RFC 3834
-
-
-_AWAY = re.compile(
-    r"(?i)^(re: ?)?(\[?(auto(matic|matische|matisch)?[ -]?(reply|response|responder|antwort)|"
-    r"out of (the )?office|away from|"
-    r"abwesen|réponse automatique|absence|respuesta automática|risposta automatica|自動返信|自动回复|i am (away|on)|"
-    r"on (vacation|holiday|leave)|vacation|urlaub|fuera de (la )?oficina|ferie|automatisch antwoord))"
-)
-_REFUSED = re.compile(
-    r"(?i)undeliver|returned mail|failure notice|delivery (status|fail|report|problem|notif)|"
-    r"mail delivery|not? (be )?deliver|"
-    r"mail (system )?error|non.?remis|unzustellbar|rückläufer|delivery failure|could ?n.t|"
-    r"unable to deliver|failed|nondeliver|"
-    r"error sending|returned to sender|mail could not|rejected|bounce|undelivered|配信|送信|не доставлен|"
-    r"mail failure|"
-    r"message status|service unavailable|host unknown|user unknown"
-)
-_DAEMON = re.compile(
-    r"(?i)mailer[-_. ]?daemon|post[-_]?master|mail (delivery|system)|system administrator|mailadm|^<>$|"
-    r"mdaemon|\bmta\b"
-)
-
-
-def _automatic_reply(fields: Fields, subject: str, found: list[Part]) -> Incoming | None:
-    if "x-failed-recipients" in fields or _DAEMON.search(words(fields.get("from"))):
-        return None
-    submitted = fields.get("auto-submitted").lower()
-    replied = (
-        submitted.startswith(("auto-replied", "auto-generated"))
-        or any(name in fields for name in ("x-autoreply", "x-autorespond", "x-autoreply-from", "x-auto-reply"))
-        or "auto_reply" in fields.get("precedence").lower()
-        or fields.get("x-precedence").lower() == "auto_reply"
-        or "oof" in fields.get("x-auto-response-suppress").lower().split(", ")
-        or bool(_AWAY.match(subject))
-    )
-    return Incoming("auto-reply") if replied and not _looks_returned(subject, found) else None
-
-
-def _looks_returned(subject: str, found: list[Part]) -> bool:
-    """Whether it calls itself a report and brings the original mail along."""
-    return bool(_REFUSED.search(subject)) and any(part.kind == "message/rfc822" for part in found)
+def _notification(found: list[Part]) -> Incoming | None:
+    """What Amazon SES reports by SNS to a mailbox: JSON in the text."""
+    for part in found:
+        if part.kind == "text/plain" and b"otificationType" in part.body[:2000]:
+            reports = notified(part.text())
+            if reports:
+                first = reports[0]
+                recipients = tuple(
+                    Recipient(r.address, r.action, r.status, r.reply_code, r.diagnostic[:2000], r.command)
+                    for r in reports
+                )
+                return Incoming(first.kind, recipients[:RECIPIENTS], first.feedback_type, first.original)
+    return None
 
 
 # ------------------------------------------------------------------ neither
+
+
+def _automatic(fields: Fields, subject: str, found: list[Part]) -> bool:
+    returned = any(part.kind == "message/rfc822" for part in found)
+    return automatic(fields, subject, _report_of(found), returned=returned)
 
 
 _LATE = re.compile(
@@ -254,7 +289,7 @@ def _words_only(raw: bytes, fields: Fields, subject: str, found: list[Part]) -> 
     report, _ = report_text.cut(text)
     sender = words(fields.get("from"))
     named = [_address(value) for field in fields.all("x-failed-recipients") for value in field.split(",")]
-    suspect = bool(named or _DAEMON.search(sender) or _REFUSED.search(subject) or fields.get("return-path") == "<>")
+    suspect = bool(named or DAEMON.search(sender) or REFUSED.search(subject) or fields.get("return-path") == "<>")
     if not suspect:
         return None
     late, dead = _flufl(raw)
@@ -264,16 +299,32 @@ def _words_only(raw: bytes, fields: Fields, subject: str, found: list[Part]) -> 
         )
     delayed = bool(late - dead) or (not dead and bool(_LATE.search(f"{subject}\n{report[:2000]}")))
     recipients = [_told(address, report, delayed) for address in named[:RECIPIENTS]] or [_told("", report, delayed)]
+    if not any(recipient.diagnostic for recipient in recipients):
+        recipients = (
+            [_told(r.address, inner, delayed) for r in recipients] if (inner := _transcript(found)) else recipients
+        )
     if not any(r.diagnostic for r in recipients) and not named:
         return None
     return Incoming("delayed" if delayed else "bounce", tuple(recipients))
+
+
+def _transcript(found: list[Part]) -> str:
+    """The text of a report inside the report, where it shows what was said to a server."""
+    for part in found:
+        if part.kind == "message/rfc822":
+            text = "\n".join(inner.text()[:20_000] for inner in parts(part.body)[:20] if inner.kind == "text/plain")
+            if re.search(r"(?m)^[ \t]*<<< ?[45]\d\d", text):
+                return text
+    return ""
 
 
 def _told(address: str, report: str, delayed: bool) -> Recipient:
     diagnostic = report_text.diagnostic(report, address)
     code, status = codes(diagnostic)
     action: Literal["failed", "delayed"] = "delayed" if delayed else "failed"
-    return Recipient(address, action, status, code, diagnostic[:2000], report_text.command(report))
+    return Recipient(
+        address, action, status, code, diagnostic[:2000], report_text.refused_command(report, address, diagnostic)
+    )
 
 
 def _flufl(raw: bytes) -> tuple[set[str], set[str]]:

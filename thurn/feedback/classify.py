@@ -62,8 +62,13 @@ _IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]*\d)")
 _CODE = re.compile(r"(?<![\w.\-/#])([245][0-5]\d)(?=[ \-,;:]|$)")
 _ENHANCED = re.compile(r"(?<![\w.])([245])\.(\d{1,3})\.(\d{1,3})(?!\.?\d|[\w-])")
 # Which command a reply answers, as Postfix, Exim and sendmail quote it.
-_TO_SENDER = re.compile(r"in reply to mail from command|after mail from|>>> mail from")
+_TO_SENDER = re.compile(
+    r"in reply to (mail from|ehlo|helo) command|after (mail from|ehlo|helo)\b|>>> (mail from|[eh][he]lo)"
+)
 _TO_DATA = re.compile(r"in reply to (end of )?data command|after (end of )?data|>>> (data|bdat)")
+# What a mail that came back adds to a reply quoted in it, if it does not say which command was refused.
+UNNAMED = "(in reply to a command not named)"
+_IN_REPLY = re.compile(r"\(in reply to [a-z ]{4,20}\)")
 _QUEUE_ID = re.compile(r"\b(?=\w*\d)(?=\w*[a-z])\w{14,}\b")
 
 
@@ -148,20 +153,26 @@ def classify(reply: str) -> Verdict:
     An enhanced code of class 4, or a reply code 4xx, makes it temporary, and nothing temporary is hard. Nor is what was
     said to DATA: a server that took the recipient and then calls it unknown is filtering. What was said to MAIL FROM is
     about the sender. Both are known if the text says so, as in Postfix's `(in reply to MAIL FROM command)`.
+
+    Words like "user unknown" in a mail that came back, where nobody says to which command (`UNNAMED`), are a hint and
+    no proof: whoever relayed the mail had taken the recipient before, and filters answer in those words too. A code
+    5.1.x or the wording of one provider is proof wherever it stands (docs/decisions/0019).
     """
     return _classify(normalise(reply))
 
 
 @lru_cache(maxsize=8192)
 def _classify(text: str) -> Verdict:
+    unnamed = UNNAMED in text
     code, enhanced = codes(text)
     temporary = (code or enhanced).startswith("4")
-    category, decided = _decide(text, code, enhanced)
+    category, decided, proven = _decide(_IN_REPLY.sub("", text).rstrip(), code, enhanced)
     to_data = category in DEAD and bool(_TO_DATA.search(text))
     if (category in DEAD and _TO_SENDER.search(text)) or (to_data and category == "host-unknown"):
         category, decided = "policy-block", f"{decided}, about the sender"
+    hint = category == "unknown-address" and unnamed and not proven
     fault, if_temporary, if_permanent = CATEGORIES[category]
-    hard = category in DEAD and not temporary and not to_data
+    hard = category in DEAD and not temporary and not to_data and not hint
     action = if_temporary if temporary or (category in DEAD and not hard) else if_permanent
     return Verdict(
         category=category,
@@ -172,20 +183,20 @@ def _classify(text: str) -> Verdict:
     )
 
 
-def _decide(text: str, code: str, enhanced: str) -> tuple[str, str]:
-    """(category, what decided), by the order of rules.toml."""
+def _decide(text: str, code: str, enhanced: str) -> tuple[str, str, bool]:
+    """(category, what decided, whether it can mean nothing else), by the order of rules.toml."""
     known = rules()
     for rule in known.provider:
         if rule.fits(text):
-            return rule.category, rule.name
+            return rule.category, rule.name, True
     detail = enhanced.partition(".")[2]
     if detail in known.precise:
-        return known.precise[detail], f"code {detail}"
+        return known.precise[detail], f"code {detail}", True
     for rule in known.words:
         if rule.fits(text):
-            return rule.category, rule.name
+            return rule.category, rule.name, False
     if detail in known.vague:
-        return known.vague[detail], f"code {detail}"
+        return known.vague[detail], f"code {detail}", False
     if code in known.reply:
-        return known.reply[code], f"reply {code}"
-    return "other", "nothing fitted"
+        return known.reply[code], f"reply {code}", False
+    return "other", "nothing fitted", False

@@ -56,6 +56,12 @@ class Part:
     fields: Fields
     body: bytes
 
+    @property
+    def name(self) -> str:
+        """Of the file it holds; may be empty."""
+        disposition = _parameters(self.fields.get("content-disposition"))
+        return words(disposition.get("filename") or self.parameters.get("name", ""))
+
     def text(self) -> str:
         """The body as text: transfer encoding undone, charset as declared, else UTF-8, else byte by byte."""
         return to_text(
@@ -102,8 +108,11 @@ def content_type(fields: Fields) -> tuple[str, dict[str, str]]:
     """(type, parameters) of RFC 2045, `text/plain` where nothing sensible stands."""
     value = fields.get("content-type")
     kind = value.lower().partition(";")[0].split(maxsplit=1)[0] if value.strip("; ") else ""
-    parameters = {name.lower().rstrip("*"): quoted or bare for name, quoted, bare in _PARAMETER.findall(value)}
-    return (kind if "/" in kind else "text/plain"), parameters
+    return (kind if "/" in kind else "text/plain"), _parameters(value)
+
+
+def _parameters(value: str) -> dict[str, str]:
+    return {name.lower().rstrip("*"): quoted or bare for name, quoted, bare in _PARAMETER.findall(value)}
 
 
 def parts(raw: bytes, longest: int = LONGEST) -> list[Part]:

@@ -81,8 +81,21 @@ def without_markup(html: str) -> str:
     return text
 
 
-_COMMAND = re.compile(r"(?i)in\s+reply\s+to\s+((?:end\s+of\s+)?[a-z]{4}(?:\s+(?:from|to))?)\s+command")
-_DIALOGUE = re.compile(r"(?im)^>>> ?(rcpt to|mail from|helo|ehlo)\b[^\n]*\n<<< ?[45]\d\d")
+# How reports name the command that was refused: Postfix, Exim, X6, X3, Yahoo, qmail, and a dialogue as it is shown.
+_COMMAND = re.compile(
+    r"(?i:in\s+reply\s+to)\s+(?i:(?:the\s+)?(?P<postfix>(?:end\s+of\s+)?[a-z]{4}(?:\s+(?:from|to))?)\s+command)|"
+    r"\b(?i:after|following|during|sending|(?:in\s+)?response\s+to|in\s+reply\s+to|most\s+progress\s+was|command:?)\s+"
+    r"(?P<named>RCPT|MAIL|EHLO|HELO|DATA)\b|\bSMTP:(?P<host>RCPT|MAIL|EHLO|HELO|DATA)\s+host\b|\[(?P<yahoo>RCPT)_TO\]|"
+    r"\b(?:after|following|sending)\s+(?P<exim>end\s+of\s+data|initial\s+connection)\b|"
+    r"(?P<recipient>does\s+not\s+like\s+recipient)|(?P<sender>but\s+sender\s+was\s+rejected)|"
+    r"(?P<name>but\s+my\s+name\s+was\s+rejected)|(?P<message>failed\s+(?:on\s+DATA\s+command|after\s+I\s+sent\s+the\s+message))|"
+    r"^[ \t]*>>> ?(?P<said>(?i:rcpt|mail|helo|ehlo))\b[^\n]*\n[ \t]*<<< ?[45]\d\d",
+    re.MULTILINE,
+)
+_NAMES = {
+    "rcpt": "rcpt to", "mail": "mail from", "recipient": "rcpt to", "sender": "mail from", "name": "helo",
+    "message": "end of data", "initial connection": "ehlo",
+}  # fmt: skip
 
 
 def command(report: str) -> str:
@@ -90,8 +103,29 @@ def command(report: str) -> str:
 
     Not `data` from a dialogue: sendmail pipelines, and shows the answer to RCPT TO below DATA.
     """
-    found = _COMMAND.search(report[:_TEXT]) or _DIALOGUE.search(report[:_TEXT].replace("\r", ""))
-    return " ".join(found[1].lower().split()) if found else ""
+    found = _COMMAND.search(report[:_TEXT].replace("\r", ""))
+    if found is None or found.lastgroup is None:
+        return ""
+    said = " ".join(found[found.lastgroup].lower().split())
+    return _NAMES.get(found.lastgroup, _NAMES.get(said, said))
+
+
+_OWN_WORDS = re.compile(
+    r"(?i)^Your message to [^\n]{1,300} was automatically rejected:\s*\n([^\n]{3,600})", re.MULTILINE
+)
+
+
+def own_words(report: str) -> str:
+    """Why the server that reports refused a mail itself, in Dovecot's form; empty for other reports."""
+    found = _OWN_WORDS.search(report[:_TEXT].replace("\r", ""))
+    return f"automatically rejected: {found[1].strip()}" if found else ""
+
+
+def refused_command(report: str, address: str, diagnostic: str) -> str:
+    """The command a diagnostic answers: as it says, else where the report speaks of the address, else anywhere."""
+    start = report.lower().find(address.lower()) if address else -1
+    near = report[start : start + 800] if start >= 0 else ""
+    return command(diagnostic) or command(near) or command(report)
 
 
 def addresses(report: str, *own: str) -> list[str]:
@@ -107,6 +141,8 @@ def diagnostic(report: str, address: str) -> str:
     """The words that say why: a server's reply if one is quoted, else lines near the address, else any that speak."""
     lines = [line.strip()[:_LINE] for line in report[:_TEXT].splitlines()]
     start = next((n for n, line in enumerate(lines) if address and address.lower() in line.lower()), 0)
+    if start and lines[start - 1].startswith("<<<"):  # sendmail shows what the server said, then what it makes of it
+        start -= 1
     near, before, after = lines[start : start + 12], lines[:start], lines[start + 12 :]
     said = [*_quoted(lines[start:]), *_quoted(before), *_lines(near), *_lines(before), *_lines(after)]
     ranked = sorted(said, key=_vagueness)  # stable: of equals the nearest
