@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Query, Response
 
-from thurn.audience import import_api, service
+from thurn.audience import import_api, service, suppression_api
 from thurn.audience.schemas import (
     Added,
     ContactEvent,
@@ -135,3 +135,4 @@ async def remove_from_list(db: ApiDb, list_id: Id, contact_id: BigId) -> None:
 
 
 router.include_router(import_api.router)
+router.include_router(suppression_api.router)

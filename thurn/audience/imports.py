@@ -92,7 +92,7 @@ async def rejects_csv(db: Connection, import_id: int) -> AsyncIterator[bytes]:
     yield "\ufeff".encode() + _csv_rows([("row", "reason", "original")])
     after = 0
     while found := await rejects(db, import_id, after=after, limit=500):
-        yield _csv_rows([(str(row["row_number"]), row["reason"], _harmless(row["raw"])) for row in found])
+        yield _csv_rows([(str(row["row_number"]), row["reason"], harmless(row["raw"])) for row in found])
         after = found[-1]["row_number"]
 
 
@@ -102,6 +102,6 @@ def _csv_rows(values: list[tuple[str, str, str]]) -> bytes:
     return out.getvalue().encode()
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """A spreadsheet would run a cell that starts like a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

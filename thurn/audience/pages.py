@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from thurn.audience import import_pages, service
+from thurn.audience import import_pages, service, suppression, suppression_pages
 from thurn.audience.people import STATES, WHY_SUPPRESSED, by_day, count_people, label, list_names, lists_of, name_of
 from thurn.db.connect import Connection
 from thurn.problems import Conflict, Invalid
@@ -14,6 +14,7 @@ from thurn.web.render import page
 
 router = APIRouter()
 router.include_router(import_pages.router)
+router.include_router(suppression_pages.router)
 _contacts = APIRouter(prefix="/w/{workspace}/contacts")
 
 LIMIT = 25
@@ -172,6 +173,7 @@ async def one_contact(request: Request, viewer: SignedIn, db: Db, contact: int) 
     """A contact and what happened."""
     row = await service.get_contact(db, contact)
     events = await service.timeline(db, contact, limit=EVENTS)
+    entry = await suppression.find(db, row["email"]) if row["suppressed_for"] else None
     return page(
         request,
         viewer,
@@ -180,6 +182,7 @@ async def one_contact(request: Request, viewer: SignedIn, db: Db, contact: int) 
         fields=[(label(name), value) for name, value in row["fields"].items()],
         days=by_day(events),
         events=len(events),
+        suppression_id=entry["id"] if entry else None,
         most=EVENTS,
     )
 

@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 
+from thurn.audience.barring import RULES
 from thurn.db.connect import Connection, Row
 from thurn.db.fetch import one, rows
 
 COUNTED = 100_000  # counting further would cost more than the number is worth
 STATES = {"subscribed": "Subscribed", "unsubscribed": "Left", "suppressed": "Suppressed"}
-WHY_SUPPRESSED = {
-    "bounce": "The address is dead",
-    "complaint": "Called a mail spam",
-    "manual": "Put there by hand",
-}
+WHY_SUPPRESSED: dict[str, str] = {reason: rule.word for reason, rule in RULES.items()}
 _NAMES = (("first_name", "last_name"), ("firstname", "lastname"), ("vorname", "nachname"), ("name",), ("full_name",))
 
 

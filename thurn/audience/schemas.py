@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from thurn.audience.barring import Reason
 from thurn.audience.columns import LONGEST_VALUE, MOST
 from thurn.web.schemas import In, Out, Text
 
@@ -34,7 +35,8 @@ class ContactOut(Out):
     email: str
     fields: dict[str, str]
     state: State
-    suppressed_for: Literal["bounce", "complaint", "manual"] | None
+    suppressed_for: Reason | None
+    suppressed_everywhere: bool = Field(description="Whoever runs the installation has suppressed it for everybody.")
     unsubscribed_at: datetime | None
     created_at: datetime
 

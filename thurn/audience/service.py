@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from thurn.audience.addresses import clean
+from thurn.audience.barring import condition
 from thurn.audience.columns import LONGEST_VALUE, MOST
 from thurn.audience.imports import cancel_import, get_import, import_page, rejects, start_import
 from thurn.db.connect import Connection, Row
@@ -17,7 +18,7 @@ from thurn.problems import Conflict, Invalid, NotFound
 __all__ = ["cancel_import", "get_import", "import_page", "rejects", "start_import"]
 
 MOST_A_PAGE = 200
-_COUNTED = 10_000  # counting further would cost more than the number is worth
+COUNTED = 10_000  # counting further would cost more than the number is worth
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +138,13 @@ def _list_name(name: str) -> str:
 
 _STATE = sql.SQL(
     """CASE WHEN s.address IS NOT NULL THEN 'suppressed' WHEN c.unsubscribed_at IS NOT NULL THEN 'unsubscribed'
-       ELSE 'subscribed' END AS state, s.reason AS suppressed_for"""
+       ELSE 'subscribed' END AS state, s.reason AS suppressed_for, s.workspace_id IS NULL AND s.id IS NOT NULL
+       AS suppressed_everywhere"""
 )
+# What bars the address, here above everywhere.
+_BARRED: LiteralString = f"""LEFT JOIN LATERAL (
+  SELECT * FROM suppression s WHERE {condition("c.email", "c.workspace_id")}
+  ORDER BY s.workspace_id LIMIT 1) s ON true"""  # noqa: S608 - a constant
 
 
 async def contact_page(
@@ -161,7 +167,7 @@ async def contact_page(
     needle = query.replace("\0", "").strip().lower()[:320]
     if needle:
         wanted.append(sql.SQL("lower(c.email) LIKE %(needle)s"))
-        values["needle"] = f"%{_escape_like(needle)}%"
+        values["needle"] = f"%{escape_like(needle)}%"
     if list_id is not None:
         wanted.append(sql.SQL("c.id IN (SELECT contact_id FROM list_member WHERE list_id = %(list)s)"))
     forward = after is not None and before is None
@@ -174,9 +180,10 @@ async def contact_page(
     found = await db.execute(
         sql.SQL(
             """SELECT c.id, c.email, c.fields, c.unsubscribed_at, c.created_at, {state} FROM contact c
-               LEFT JOIN suppression s ON s.workspace_id = c.workspace_id AND s.address = lower(c.email)
-               WHERE {where} AND {edge} ORDER BY c.id {order} LIMIT %(limit)s"""
-        ).format(state=_STATE, where=where, edge=edge, order=sql.SQL("ASC" if forward else "DESC")),
+               {barred} WHERE {where} AND {edge} ORDER BY c.id {order} LIMIT %(limit)s"""
+        ).format(
+            state=_STATE, barred=sql.SQL(_BARRED), where=where, edge=edge, order=sql.SQL("ASC" if forward else "DESC")
+        ),
         values,
     )
     items = await found.fetchall()
@@ -186,7 +193,7 @@ async def contact_page(
         items.reverse()
     total = await db.execute(
         sql.SQL("SELECT count(*) AS n FROM (SELECT 1 FROM contact c WHERE {} LIMIT {}) AS counted").format(
-            where, sql.Literal(_COUNTED + 1)
+            where, sql.Literal(COUNTED + 1)
         ),
         values,
     )
@@ -197,11 +204,11 @@ async def contact_page(
         items,
         newer=items[0]["id"] if items and has_newer else None,
         older=items[-1]["id"] if items and has_older else None,
-        total=count if count <= _COUNTED else None,
+        total=count if count <= COUNTED else None,
     )
 
 
-def _escape_like(text: str) -> str:
+def escape_like(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
@@ -213,10 +220,8 @@ async def get_contact(db: Connection, contact: int) -> Row:
                       {state},
                       (SELECT coalesce(jsonb_agg(jsonb_build_object('id', l.id, 'name', l.name) ORDER BY l.name), '[]')
                        FROM list_member m JOIN list l ON l.id = m.list_id WHERE m.contact_id = c.id) AS lists
-               FROM contact c
-               LEFT JOIN suppression s ON s.workspace_id = c.workspace_id AND s.address = lower(c.email)
-               WHERE c.id = %s"""
-        ).format(state=_STATE),
+               FROM contact c {barred} WHERE c.id = %s"""
+        ).format(state=_STATE, barred=sql.SQL(_BARRED)),
         [contact],
     )
     row = await found.fetchone()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from thurn.audience.barring import condition
 from thurn.db.connect import Connection, Row
 from thurn.db.fetch import maybe, one, rows
 
@@ -57,11 +58,13 @@ async def reach(db: Connection, list_ids: list[int]) -> Reach:
     sizes: dict[Any, tuple[int, int]] = {row["list_id"]: (row["n"], row["new"]) for row in counted}
     total = await one(
         db,
-        """SELECT count(*) FILTER (WHERE c.unsubscribed_at IS NOT NULL) AS unsubscribed,
-                  count(*) FILTER (WHERE c.unsubscribed_at IS NULL AND s.id IS NOT NULL) AS suppressed,
-                  count(*) FILTER (WHERE c.unsubscribed_at IS NULL AND s.id IS NULL) AS people
-           FROM contact c LEFT JOIN suppression s ON s.workspace_id = c.workspace_id AND s.address = lower(c.email)
-           WHERE c.id IN (SELECT contact_id FROM list_member WHERE list_id = ANY(%s))""",
+        f"""WITH barred AS (
+             SELECT DISTINCT c.id FROM contact c JOIN suppression s ON {condition("c.email", "c.workspace_id")})
+           SELECT count(*) FILTER (WHERE c.unsubscribed_at IS NOT NULL) AS unsubscribed,
+                  count(*) FILTER (WHERE c.unsubscribed_at IS NULL AND b.id IS NOT NULL) AS suppressed,
+                  count(*) FILTER (WHERE c.unsubscribed_at IS NULL AND b.id IS NULL) AS people
+           FROM contact c LEFT JOIN barred b ON b.id = c.id
+           WHERE c.id IN (SELECT contact_id FROM list_member WHERE list_id = ANY(%s))""",  # noqa: S608 - a constant
         [order],
     )
     return Reach(

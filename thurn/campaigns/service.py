@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from thurn.audience.addresses import clean
+from thurn.audience.barring import condition
 from thurn.campaigns.progress import tallies
 from thurn.content.program import TemplateError, compile_mail
 from thurn.db.connect import Connection, Row
@@ -135,12 +136,11 @@ async def audience_size(db: Connection, campaign: int) -> int:
     """How many people a launch would reach now: on the lists once, not unsubscribed, not suppressed."""
     row = await (
         await db.execute(
-            """SELECT count(*) AS n FROM contact c
-               WHERE EXISTS (SELECT 1 FROM list_member m JOIN campaign_list cl ON cl.list_id = m.list_id
-                             WHERE cl.campaign_id = %s AND m.contact_id = c.id)
-                 AND c.unsubscribed_at IS NULL
-                 AND NOT EXISTS (SELECT 1 FROM suppression s
-                                 WHERE s.workspace_id = c.workspace_id AND s.address = lower(c.email))""",
+            f"""SELECT count(*) AS n FROM contact c
+                WHERE EXISTS (SELECT 1 FROM list_member m JOIN campaign_list cl ON cl.list_id = m.list_id
+                              WHERE cl.campaign_id = %s AND m.contact_id = c.id)
+                  AND c.unsubscribed_at IS NULL
+                  AND NOT EXISTS (SELECT 1 FROM suppression s WHERE {condition("c.email", "c.workspace_id")})""",  # noqa: S608 - a constant
             [campaign],
         )
     ).fetchone()

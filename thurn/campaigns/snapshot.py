@@ -1,5 +1,6 @@
 """The audience of a campaign, frozen: one delivery per recipient, made in chunks, resumable after any interruption."""
 
+from thurn.audience.barring import condition
 from thurn.db.connect import Connection
 from thurn.delivery.providers import provider_of
 from thurn.mail.dns import make_resolver, mx_of_all
@@ -29,7 +30,7 @@ WITH member AS MATERIALIZED ({_MEMBERS}), inserted AS (
   FROM member m JOIN contact c ON c.id = m.contact_id
   LEFT JOIN provider_domain p ON p.domain = lower(split_part(c.email, '@', 2))
   WHERE c.workspace_id = %(workspace)s AND c.unsubscribed_at IS NULL
-    AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.workspace_id = c.workspace_id AND s.address = lower(c.email))
+    AND NOT EXISTS (SELECT 1 FROM suppression s WHERE {condition("c.email", "c.workspace_id")})
   ON CONFLICT (campaign_id, contact_id) DO NOTHING
   RETURNING provider
 ), tallied AS (

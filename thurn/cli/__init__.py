@@ -26,6 +26,7 @@ COMMANDS = {
     "quarantine": "spam",
     "spam": "spam",
     "import": "audience",
+    "suppression": "suppression",
     "campaign": "campaigns",
     "certificates": "certificates",
     "webmail": "webmail",

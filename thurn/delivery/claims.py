@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from thurn.audience.barring import condition
 from thurn.db.connect import Connection
 from thurn.delivery.outcomes import Outcome, append
 
@@ -29,7 +30,7 @@ WHERE p.provider NOT IN (SELECT provider FROM busy)
 ORDER BY s.workspace_id, s.id, p.provider
 """  # noqa: S608 - a constant
 
-_CLAIM = """
+_CLAIM = f"""
 WITH candidate AS MATERIALIZED (
   SELECT d.id FROM delivery d
   WHERE d.campaign_id = %(campaign)s AND d.provider = %(provider)s AND d.state = 'queued' AND d.send_at <= now()
@@ -43,10 +44,10 @@ WITH candidate AS MATERIALIZED (
 SELECT l.id, l.recipient, l.provider, l.attempt, c.fields,
        CASE WHEN c.id IS NULL THEN 'deleted'
             WHEN c.unsubscribed_at IS NOT NULL THEN 'unsubscribed'
-            WHEN EXISTS (SELECT 1 FROM suppression s WHERE s.workspace_id = l.workspace_id
-                         AND s.address = lower(l.recipient)) THEN 'suppressed' END AS barred
+            ELSE (SELECT s.reason FROM suppression s WHERE {condition("l.recipient", "l.workspace_id")}
+                  LIMIT 1) END AS barred
 FROM leased l LEFT JOIN contact c ON c.id = l.contact_id
-"""
+"""  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from thurn.audience.barring import PATTERN_CATEGORIES, Reason
+from thurn.audience.suppression import Found, soft_pattern, suppress
 from thurn.db.connect import Connection, Row
 from thurn.delivery.ledger import Change, Entry, Fact, advance
 
@@ -20,13 +22,13 @@ Key = tuple[int, int]  # campaign, delivery
 
 _TAKE = """
 DELETE FROM outcome WHERE id IN (SELECT id FROM outcome ORDER BY id LIMIT %s)
-RETURNING id, campaign_id, delivery_id, kind, at, attempt, category, hard, reply, queue_id, source
+RETURNING id, campaign_id, delivery_id, kind, at, attempt, category, hard, reply, queue_id, source, report_id
 """
 
 # Keyed on both columns of the primary key, so that each row is one index probe in one partition.
 _LOOK = """
 SELECT d.campaign_id, d.id, d.workspace_id, d.contact_id, d.recipient, d.provider, d.state::text AS state, d.attempt,
-       d.deferrals, d.handed_over_at, d.settled_at, d.category, d.hard, d.reply, d.complained
+       d.deferrals, d.handed_over_at, d.settled_at, d.category, d.hard, d.reply, d.complained, d.replied
 FROM delivery d WHERE d.campaign_id = %s AND d.id = ANY(%s) FOR UPDATE
 """
 
@@ -34,11 +36,12 @@ _WRITE = """
 UPDATE delivery d
 SET state = n.state::delivery_state, deferrals = n.deferrals, handed_over_at = n.handed_over_at,
     settled_at = n.settled_at, category = n.category, hard = n.hard, reply = n.reply, complained = n.complained,
+    replied = n.replied,
     lease = CASE WHEN n.state <> 'queued' THEN d.lease END,
     send_at = CASE WHEN n.state = 'queued' THEN now() + make_interval(secs => n.delay) ELSE d.send_at END
 FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bool[],
-            %s::text[], %s::bool[], %s::int[])
-  AS n (id, state, deferrals, handed_over_at, settled_at, category, hard, reply, complained, delay)
+            %s::text[], %s::bool[], %s::bool[], %s::int[])
+  AS n (id, state, deferrals, handed_over_at, settled_at, category, hard, reply, complained, replied, delay)
 WHERE d.campaign_id = %s AND d.id = n.id
 """
 
@@ -54,11 +57,6 @@ SELECT * FROM unnest(%s::int[], %s::bigint[], %s::text[], %s::text[], %s::bigint
 ON CONFLICT (campaign_id, provider, measure) DO UPDATE SET n = campaign_tally.n + excluded.n
 """
 
-_SUPPRESS = """
-INSERT INTO suppression (workspace_id, address, reason, evidence, campaign_id)
-VALUES (%s, lower(%s), %s, %s, %s) ON CONFLICT (workspace_id, address) DO NOTHING
-"""
-
 
 @dataclass(slots=True)
 class _Batch:
@@ -67,7 +65,8 @@ class _Batch:
     entries: dict[Key, Entry] = field(default_factory=dict)
     tallies: Counter[tuple[int, int, str, str]] = field(default_factory=Counter)
     events: list[tuple[Any, ...]] = field(default_factory=list)
-    suppressions: list[tuple[Any, ...]] = field(default_factory=list)
+    suppressions: list[Found] = field(default_factory=list)
+    soft: dict[int, Found] = field(default_factory=dict)  # contact -> what it is suppressed for if it is a pattern
 
 
 async def fold(db: Connection, limit: int = 2000) -> int:
@@ -124,6 +123,7 @@ def _entry(row: Row) -> Entry:
         row["hard"],
         row["reply"],
         row["complained"],
+        row["replied"],
     )
 
 
@@ -133,7 +133,7 @@ def _note(batch: _Batch, row: Row, outcome: Row, change: Change) -> None:
     if change.event:
         detail = {
             name: outcome[name]
-            for name in ("category", "hard", "reply", "queue_id", "source")
+            for name in ("category", "hard", "reply", "queue_id", "source", "report_id")
             if outcome[name] is not None
         }
         batch.events.append(
@@ -148,9 +148,22 @@ def _note(batch: _Batch, row: Row, outcome: Row, change: Change) -> None:
             )
         )
     if change.suppress:
-        batch.suppressions.append(
-            (row["workspace_id"], row["recipient"], change.suppress, outcome["reply"] or "", row["campaign_id"])
-        )
+        batch.suppressions.append(_found(row, outcome, change.suppress))
+    elif outcome["kind"] == "bounced" and outcome["category"] in PATTERN_CATEGORIES:
+        batch.soft[row["contact_id"]] = _found(row, outcome, "soft-bounces")
+
+
+def _found(row: Row, outcome: Row, reason: Reason) -> Found:
+    return Found(
+        row["workspace_id"],
+        row["recipient"],
+        reason,
+        outcome["reply"] or "",
+        category=outcome["category"] or "",
+        source=outcome["source"],
+        campaign=row["campaign_id"],
+        report=outcome["report_id"],
+    )
 
 
 async def _write(db: Connection, batch: _Batch) -> None:
@@ -167,6 +180,7 @@ async def _write(db: Connection, batch: _Batch) -> None:
                 e.hard,
                 e.reply,
                 e.complained,
+                e.replied,
                 e.delay,
             )
         )
@@ -177,5 +191,8 @@ async def _write(db: Connection, batch: _Batch) -> None:
     moved = sorted((key, n) for key, n in batch.tallies.items() if n)
     if moved:
         await db.execute(_TALLY, [*map(list, zip(*[(*key, n) for key, n in moved], strict=True))])
-    for suppression in batch.suppressions:
-        await db.execute(_SUPPRESS, suppression)
+    for found in batch.suppressions:
+        await suppress(db, found)
+    for contact, found in batch.soft.items():  # after the events, which they are counted from
+        if await soft_pattern(db, found.workspace, contact, found.address):
+            await suppress(db, found)

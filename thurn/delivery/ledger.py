@@ -11,6 +11,7 @@ commit), so each rule asks what is known already, and an outcome that adds nothi
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Literal
 
 _ORDER = {"queued": 0, "leased": 1, "handed_over": 2, "deferred": 3, "unknown": 4, "delivered": 5, "bounced": 6}
 _BEFORE_HAND_OVER = ("queued", "leased")
@@ -29,6 +30,7 @@ class Entry:
     hard: bool | None = None
     reply: str | None = None
     complained: bool = False
+    replied: bool = False
     delay: int = 0  # seconds until a returned delivery may be tried again
 
 
@@ -51,7 +53,7 @@ class Change:
     entry: Entry
     tallies: dict[str, int] = field(default_factory=dict)
     event: bool = True
-    suppress: str | None = None  # the reason: bounce | complaint
+    suppress: Literal["bounce", "complaint"] | None = None  # the reason
 
 
 def gauge(entry: Entry) -> str | None:
@@ -70,6 +72,8 @@ def advance(entry: Entry, fact: Fact) -> Change | None:
             return _left_out(entry, fact)
         case "complained":
             return _complained(entry)
+        case "replied":
+            return None if entry.replied else Change(replace(entry, replied=True), {"replied": 1})
         case "handed_over":
             if entry.state not in _BEFORE_HAND_OVER:
                 return None

@@ -13,6 +13,7 @@ Kind = Literal[
     "deferred",  # the provider put it off
     "bounced",  # refused for good, in the session or by a bounce mail
     "complained",  # the recipient called it spam
+    "replied",  # the recipient answered, by hand
     "returned",  # never reached `out`: queued again
     "suppressed",  # left out at the last moment: suppressed or unsubscribed since the snapshot
     "lost",  # handed over and gone from the queue, but what the provider said was lost in a crash
@@ -34,6 +35,7 @@ class Outcome:
     hard: bool | None = None
     reply: str | None = None
     source: Literal["sender", "log", "reconcile", "mail"] = "sender"
+    report_id: int | None = None  # incoming_report: the mail that said so
 
 
 async def append(db: Connection, outcomes: Iterable[Outcome]) -> None:
@@ -41,8 +43,8 @@ async def append(db: Connection, outcomes: Iterable[Outcome]) -> None:
     async with (
         db.cursor() as cursor,
         cursor.copy(
-            "COPY outcome (campaign_id, delivery_id, kind, at, attempt, queue_id, category, hard, reply, source)"
-            " FROM STDIN"
+            "COPY outcome (campaign_id, delivery_id, kind, at, attempt, queue_id, category, hard, reply, source,"
+            " report_id) FROM STDIN"
         ) as copy,
     ):
         for o in outcomes:
@@ -58,6 +60,7 @@ async def append(db: Connection, outcomes: Iterable[Outcome]) -> None:
                     o.hard,
                     _clean(o.reply),
                     o.source,
+                    o.report_id,
                 )
             )
 
