@@ -118,9 +118,11 @@ async def bakery(installation: Settings) -> dict[str, Any]:
     bounced = await house.row("SELECT id FROM contact WHERE email LIKE 'unknown.%%'")
     delivery = await house.row("SELECT min(id) AS id FROM delivery WHERE campaign_id = %s", [numbers["sent"]])
     last = await house.row("SELECT max(id) AS id FROM contact_import")
+    dead = await house.row("SELECT min(id) AS id FROM suppression WHERE address LIKE 'unknown.%%'")
     return {"house": house, "draft": drafted, "template": template, "list": everybody, **numbers} | {
         "contact": bounced["id"],
         "import": last["id"],
+        "suppressed": dead["id"],
         "mailbox": "anna@bakery.example",
         "delivery": delivery["id"],
         "move": await furniture.moved(house),
