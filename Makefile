@@ -65,8 +65,9 @@ CORPUS ?= ../shared/corpora/bounces
 corpus: $(VENV)/.ready ## Hold the reading of bounces against a labelled corpus (CORPUS=DIR with labels.json)
 	@$(BIN)/python -m bench.corpus $(CORPUS)
 
-faults: setup ## Kill daemons in the middle of a campaign, and while mail comes in, and count what arrived
-	@FAULTS_MAILS=2000 $(BIN)/python -m pytest tests/faults -s $(PYTEST_ARGS)
+faults: setup test-packages ## Faults in the middle of campaigns and while mail comes in; the last line is JSON (CASES=…, FAULTS_RECIPIENTS=…, FAULTS_SEED=…)
+	@$(if $(CASES),,FAULTS_MAILS=2000 $(BIN)/python -m pytest -q tests/faults/test_inbound.py -s $(PYTEST_ARGS))
+	@$(BIN)/python tests/faults $(CASES)
 
 clean: ## Stop what runs in ./var and remove everything that was made here
 	@[ ! -x $(BIN)/thurn ] || [ ! -d var ] || $(BIN)/thurn down --state var

@@ -20,10 +20,11 @@ SELECT DISTINCT lower(split_part(c.email, '@', 2)) AS domain FROM ({_MEMBERS}) m
 WHERE NOT EXISTS (SELECT 1 FROM provider_domain p WHERE p.domain = lower(split_part(c.email, '@', 2)))
 """  # noqa: S608 - no values are put in here
 
+# Due since ever, not since now: a clock that is set back must not make a whole campaign wait until it is now again.
 _INSERT = f"""
 WITH member AS MATERIALIZED ({_MEMBERS}), inserted AS (
-  INSERT INTO delivery (campaign_id, workspace_id, contact_id, recipient, provider)
-  SELECT %(campaign)s, c.workspace_id, c.id, c.email,
+  INSERT INTO delivery (campaign_id, workspace_id, contact_id, recipient, send_at, provider)
+  SELECT %(campaign)s, c.workspace_id, c.id, c.email, 'epoch',
          CASE WHEN EXISTS (SELECT 1 FROM domain d WHERE d.name = lower(split_part(c.email, '@', 2))
                            AND d.proven_at IS NOT NULL) THEN 'local'
               ELSE coalesce(p.provider, 'other') END

@@ -198,6 +198,7 @@ class Sender:
             await session.quit()
 
     async def _connect(self) -> Session | None:
+        session = None
         try:
             session = await Session.connect("127.0.0.1", self._settings.port["out"], self._settings.hostname)
             self._book.note((session.server_process, session.client_port))
@@ -205,6 +206,8 @@ class Sender:
             return session
         except (OSError, NotConnected, TimeoutError) as error:
             log.warning("out does not take mail, trying again", error=str(error))
+            if session is not None:  # it could not be written down: the disk is full
+                session.abort()
             await asyncio.sleep(1)
             return None
 
@@ -240,6 +243,8 @@ class Sender:
         if reply.code < 300:
             self._note(lease, "handed_over", queue_id=reply.text.rpartition("queued as ")[2] or None)
         elif reply.code < 500:
+            # Its disk may be full, and then its log has lost lines: what became of mails it took has to be looked up.
+            self._broke_at = time.monotonic()
             self._note(lease, "returned", str(reply))
         else:
             self._note(lease, "failed", str(reply))

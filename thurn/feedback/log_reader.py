@@ -4,7 +4,8 @@ How far it has read is committed together with what it has read: whatever is kil
 queue id belongs to which delivery is remembered in memory, and in the database only while a mail outlives a batch.
 """
 
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime
 
 from thurn.db.connect import Connection
 from thurn.delivery.outcomes import Outcome, append
@@ -16,7 +17,7 @@ from thurn.secrets import Secrets
 from thurn.settings import Settings
 from thurn.shaping.answers import Ears
 
-_TELL = timedelta(seconds=1)  # how often a quiet log's position is renewed
+_TELL = 1.0  # seconds; how often a quiet log's position is renewed
 
 Key = tuple[int, int]
 
@@ -28,7 +29,7 @@ class LogReader:
         self._settings = settings
         self._tail = Tail(settings.state / "log" / "out.mail.log")
         self._tokens = VerpTokens(Secrets(settings.state).derive("verp"))
-        self._told = datetime.min.replace(tzinfo=UTC)
+        self._told = -_TELL  # by a clock that nobody sets
         self._known: dict[str, Key] = {}
         self._stored: set[str] = set()
         self._answered: set[str] = set()  # delivered or bounced, and not removed from the queue yet
@@ -53,7 +54,7 @@ class LogReader:
         now = datetime.now(UTC)
         if data is None:
             # Also when quiet: whoever waits for the log to be read past a moment learns that it was.
-            if now - self._told > _TELL:
+            if time.monotonic() - self._told > _TELL:
                 await self._store(db, now)
                 await db.commit()
             return False
@@ -125,7 +126,7 @@ class LogReader:
                     new,
                 )
         self._stored = set(self._known)
-        self._told = now
+        self._told = time.monotonic()
         await db.execute(
             """INSERT INTO log_position (node, inode, position, read_at) VALUES (%s, %s, %s, %s)
                ON CONFLICT (node) DO UPDATE SET inode = excluded.inode, position = excluded.position,

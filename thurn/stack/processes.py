@@ -114,6 +114,30 @@ def end_predecessors() -> None:
             continue
 
 
+_AGENTS = ("/usr/lib/postfix/sbin/smtp", "/usr/lib/postfix/sbin/lmtp")
+
+
+def wait_for_agents(state: Path, seconds: float = 10.0) -> None:
+    """Let Postfix's agents end whose master was killed, for at most `seconds`.
+
+    They finish the mail at hand, note what the receiver said, and end. One that is ended between the receiver's answer
+    and its note would have the mail delivered again (RFC 1047); one whose log service is gone could tell nobody.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        masters = {pid for pid in of_state(state) if _program(pid).endswith("/master")}
+        if masters or not any(_program(pid) in _AGENTS for pid in of_state(state)):
+            return
+        time.sleep(0.1)
+
+
+def _program(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/exe").readlink())
+    except OSError:  # it has just ended
+        return ""
+
+
 def end_all(state: Path, patience: float = 10.0) -> int:
     """Ask what is left of `state` to end, insist after `patience` seconds, and return how many had to be asked."""
     asked = of_state(state)

@@ -12,7 +12,7 @@ from typing import Any
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from thurn.stack.processes import end_all
+from thurn.stack.processes import end_all, wait_for_agents
 from thurn.stack.supervisor import CONFIG, PIDFILE, SOCKET
 
 _UNREACHABLE = (OSError, xmlrpc.client.ProtocolError)
@@ -49,6 +49,7 @@ class Supervisor:
 
     def launch(self) -> None:
         """Start it, after clearing what a killed one has left. Raises RuntimeError if it does not come."""
+        wait_for_agents(self._state)
         end_all(self._state)
         for leftover in (SOCKET, PIDFILE):
             (self._state / leftover).unlink(missing_ok=True)

@@ -1,0 +1,137 @@
+"""An installation to be harmed: the roles that send, and receivers that stand outside of it and are never killed."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from thurn.settings import Settings
+from thurn.simulate import client
+from thurn.stack.control import down, start_stack
+
+ROLES = ["db", "out", "feedback", "web", "worker", "sender"]
+DISK = "1200m"  # of an installation whose disk is going to be full
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+_TOML = 'hostname = "mail.house.example"\nsimulate = true\nretry_first = 5\n'
+
+
+@contextmanager
+def installation(kind: str = "plain") -> Iterator[Settings]:
+    """`plain`, `disk` (a file system of its own, to be filled), or `clock` (its clock is what `set_clock` says)."""
+    state = Path(tempfile.mkdtemp(prefix="tf-", dir="/tmp"))
+    state.chmod(0o755)
+    with ExitStack() as after:
+        after.callback(shutil.rmtree, state, ignore_errors=True)
+        if kind == "disk":
+            _mount("-t", "tmpfs", "-o", f"size={DISK},mode=0755", "tmpfs", str(state))
+            after.callback(subprocess.run, ["umount", "--lazy", state], check=True)
+        (state / "thurn.toml").write_text(_TOML)
+        if kind == "clock":
+            after.enter_context(_own_clock(state))
+        after.callback(down, state)
+        settings = start_stack(state, ROLES)
+        if kind == "clock":
+            _let_postfix_see_the_clock(settings)
+        after.enter_context(_receivers(settings, kind == "disk"))
+        yield settings
+
+
+@contextmanager
+def _receivers(settings: Settings, elsewhere: bool) -> Iterator[None]:
+    """The simulated internet in a process that no supervisor knows; `elsewhere`: its store on another disk."""
+    outside = Path(tempfile.mkdtemp(prefix="tr-", dir="/tmp"))
+    sim = settings.state / "sim"
+    if elsewhere:
+        _mount("--bind", str(outside), str(sim))
+    clean = {name: value for name, value in os.environ.items() if "FAKETIME" not in name and name != "LD_PRELOAD"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "thurn.stack.run", "simulate", str(settings.state)],
+        env=clean, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    (settings.state / "run" / "receivers.pid").write_text(str(process.pid))
+    try:
+        _wait_for(settings)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+        if elsewhere:
+            subprocess.run(["umount", "--lazy", sim], check=True)
+        shutil.rmtree(outside, ignore_errors=True)
+
+
+def _wait_for(settings: Settings) -> None:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            client.status(settings)
+            return
+        except client.ControlError:
+            assert time.monotonic() < end, "the simulated receivers do not come up"
+            time.sleep(0.1)
+
+
+def receivers(settings: Settings) -> int:
+    """Process id of the receivers."""
+    return int((settings.state / "run" / "receivers.pid").read_text())
+
+
+def _mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+# ---------------------------------------------------------------- a clock of its own
+
+
+@contextmanager
+def _own_clock(state: Path) -> Iterator[None]:
+    """Everything started from here on asks libfaketime for the time; timers run on, as they do when a clock is set."""
+    before = dict(os.environ)
+    os.environ |= {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(state / "clock"),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DONT_RESET": "1",
+        "NO_FAKE_STAT": "1",
+    }
+    set_clock(state, 0)
+    # libfaketime shares memory that its first process makes, and removes at its end; here daemons of several users do.
+    first = subprocess.Popen(["sleep", "infinity"])
+    shared = [Path(f"/dev/shm/sem.faketime_sem_{first.pid}"), Path(f"/dev/shm/faketime_shm_{first.pid}")]
+    end = time.monotonic() + 10
+    while not all(path.exists() for path in shared):
+        assert time.monotonic() < end, "libfaketime does not start"
+        time.sleep(0.01)
+    for path in shared:
+        path.chmod(0o666)
+    os.environ["FAKETIME_SHARED"] = f"/faketime_sem_{first.pid} /faketime_shm_{first.pid}"
+    try:
+        yield
+    finally:
+        first.terminate()
+        first.wait()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def set_clock(state: Path, seconds: int) -> None:
+    """Step the installation's clock to `seconds` beside the machine's."""
+    fresh = state / "clock.new"
+    fresh.write_text(f"{seconds:+d}s\n")
+    fresh.chmod(0o644)
+    fresh.replace(state / "clock")
+
+
+def _let_postfix_see_the_clock(settings: Settings) -> None:
+    """Postfix gives its processes a clean environment, save what it is told to keep."""
+    names = ["LD_PRELOAD", *(name for name in os.environ if "FAKE" in name)]
+    kept = " ".join(f"{{{name}={os.environ[name]}}}" for name in names)
+    etc = settings.state / "out" / "etc"
+    subprocess.run(["postconf", "-c", etc, "-e", f"import_environment = MAIL_CONFIG TZ LANG=C {kept}"], check=True)
+    subprocess.run(["postfix", "-c", etc, "reload"], check=True, capture_output=True, cwd="/")
