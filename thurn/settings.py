@@ -172,7 +172,7 @@ def allocate_ports(settings: Settings) -> dict[str, int]:
     held = []
     # Below the range the kernel takes for outgoing connections (Linux: 32768 and up): one of those, opened between here
     # and the daemon's start, would have taken its port. From a random one on, so that two at once seldom meet.
-    candidates = iter(range(start := 10000 + 100 * secrets.randbelow(200), start + 2000))
+    candidates = iter(range(start := 10000 + 32 * secrets.randbelow(600), start + 2000))
     for service, standard in SERVICES.items():
         if service in ports:
             continue

@@ -73,12 +73,14 @@ def _cells(count: int) -> str:
 async def run_import(
     settings: Settings, *, import_id: int, workspace: int, progress: Callable[[Row], None] | None = None
 ) -> Row:
-    """Run the import to its end and return its row. One that is over, or runs elsewhere, is left alone."""
+    """Run the import to its end and return its row. One that is over is left alone, one that runs elsewhere waited for.
+
+    Waited for: what runs elsewhere may be a killed process whose last statement the server is still at.
+    """
     async with await connect(settings, "app", autocommit=True) as db:
         await db.execute("SELECT set_config('thurn.workspace', %s, false)", [str(workspace)])
-        lock = await one(db, "SELECT pg_try_advisory_lock(hashtext('import'), %s::int) AS mine", [import_id % 2**31])
-        if lock["mine"]:
-            await _run(db, settings, import_id, workspace, progress or (lambda _: None))
+        await db.execute("SELECT pg_advisory_lock(hashtext('import'), %s::int)", [import_id % 2**31])
+        await _run(db, settings, import_id, workspace, progress or (lambda _: None))
         row = await maybe(db, "SELECT * FROM contact_import WHERE id = %s", [import_id])
     if row is None:
         raise NotFound("There is no such import.")
