@@ -35,6 +35,7 @@ COMMANDS = {
     "reports": "reports",
     "guard": "guard",
     "trace": "trace",
+    "relay": "relays",
     "move": "moves",
 }
 

@@ -19,6 +19,7 @@ TASK_MODULES = [
     "thurn.webmail.jobs",
     "thurn.spam.jobs",
     "thurn.portal.jobs",
+    "thurn.relays.jobs",
 ]
 
 # A blueprint, so that tasks can be declared before anybody knows which installation they serve.

@@ -1,0 +1,13 @@
+"""Background jobs of relays."""
+
+from procrastinate import JobContext
+
+from thurn.jobs.app import jobs, settings_of
+from thurn.relays.watch import look
+
+
+@jobs.periodic(cron="* * * * *")
+@jobs.task(name="look_at_relays", pass_context=True, queueing_lock="look_at_relays")
+async def look_at_relays(context: JobContext, timestamp: int) -> None:
+    """Try the relays that are due."""
+    await look(settings_of(context))
