@@ -101,6 +101,7 @@ async def theirs(system: Connection, other_workspace: int) -> Theirs:
         row = await (await system.execute(statement, {"w": other_workspace})).fetchone()  # type: ignore[arg-type]
         assert row is not None
         values |= row
+    values["relay"] = 32000  # belongs to the installation; there is none of this number
     values["key_id"], _ = await create_api_key(system, other_workspace, SECRET)
     await create_account(
         system, email=f"{SECRET}@y.example", name=SECRET, password="long enough 1", workspace=other_workspace
@@ -151,6 +152,8 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "address": f"fresh@{SECRET}.example", "quota_bytes": 10**9, "enabled": True,
         "junk_at": 5, "refuse_at": 9, "greylist": True, "digest": True, "digest_hour": 7,
         "sender": f"new.{SECRET}.example", "verdict": "allow",
+        "security": "starttls", "username": "", "preset": "other", "connections": 5, "rate_per_minute": None,
+        "use": "none", "domain": "",
         "client": "198.51.100.7", "network": "192.0.2.0/24", "minutes": 5, "note": "n", "detail": "d",
         "reason": "manual", "days": 30, "everywhere": False,
         "host": "x.example", "port": 993, "login": "x", "fingerprint": "",
@@ -202,6 +205,7 @@ async def test_every_operation_needs_a_key_and_is_described(browser: httpx.Async
             "copy_id",
             "suppression_id",
             "report_id",
+            "relay",
         ),
         1,
     )
