@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 LOOPBACK = "127.0.0.1"
@@ -30,8 +30,9 @@ SERVICES: dict[str, int | None] = {
     "imaps": 993,
     "pop3s": 995,
     "managesieve": 4190,
-    "http": 80,  # Caddy: pages, API, tracking, webmail
+    "http": 80,  # Caddy: pages, API, tracking
     "https": 443,
+    "webmail": 8080,  # Caddy: webmail, where it has no host of its own
     "web": None,  # our own pages and API, behind Caddy
     "guard": None,  # HTTP: what Dovecot, Rspamd, Roundcube and Caddy ask us
     "guard_policy": None,  # what Postfix asks us (its policy delegation protocol)
@@ -59,6 +60,7 @@ def _network(text: str) -> str:
 
 # An address or a network (CIDR), kept as a network.
 Network = Annotated[str, AfterValidator(_network)]
+HostName = Annotated[str, StringConstraints(to_lower=True, pattern=r"^([a-zA-Z0-9-]{1,63}(\.[a-zA-Z0-9-]{1,63})+)?$")]
 # Without what would end a word in a Caddyfile.
 HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s{}\"`]+$")]
 
@@ -76,6 +78,10 @@ class Settings(BaseSettings):
     )
     listen: str = Field(default="127.0.0.1", description="Address that mail and web services listen on.")
     base_url: str = Field(default="", description="Public address of web and tracking; empty: the local one.")
+    webmail_host: HostName = Field(
+        default="",
+        description="With an https base_url: the host of webmail and nothing else; empty: webmail.<hostname>.",
+    )
     trusted_proxies: list[Network] = Field(
         default=[], description="Proxies of yours in front (addresses or networks), believed about who the client is."
     )
@@ -110,6 +116,12 @@ class Settings(BaseSettings):
     trace_days: int = Field(default=30, ge=1, description="How many days back the message trace can be searched.")
     retry_first: int = Field(default=300, description="Seconds until a deferred mail is tried again; grows from there.")
 
+    @model_validator(mode="after")
+    def _webmail_alone(self) -> Self:
+        if self.own_webmail_host and self.own_webmail_host in (self.web_host, self.hostname.lower()):
+            raise ValueError("webmail_host must be a host that nothing else uses: a script in webmail could act there.")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -140,6 +152,26 @@ class Settings(BaseSettings):
     def web_host(self) -> str:
         """The host name of the web interface; empty while only the local address reaches it."""
         return (urlsplit(self.base_url).hostname or "").lower()
+
+    @property
+    def own_webmail_host(self) -> str:
+        """The host that webmail has for itself; empty where it has a port for itself instead."""
+        if not self.base_url.startswith("https://"):
+            return ""
+        hostname = self.hostname.lower().rstrip(".")
+        return self.webmail_host or f"webmail.{hostname if '.' in hostname else self.web_host}"
+
+    @property
+    def webmail_url(self) -> str:
+        """Where webmail is, without a trailing slash: never the origin of the web interface.
+
+        Cookies know no ports. So on the loopback address, where it costs nothing, the name differs too.
+        """
+        if self.own_webmail_host:
+            port = f":{self.port['https']}" if self.tls and self.port["https"] != SERVICES["https"] else ""
+            return f"https://{self.own_webmail_host}{port}"
+        host = "localhost" if self.listen == LOOPBACK else self.web_host or self.listen
+        return f"http://{host}:{self.port['webmail']}"
 
     @property
     def tls(self) -> bool:

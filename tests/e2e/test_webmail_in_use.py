@@ -4,12 +4,13 @@ import asyncio
 import imaplib
 import re
 import time
+from urllib.parse import urlsplit
 
 import e2e_house as furniture
 import psycopg
 import pytest
 from e2e_house import House, eventually
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Request, expect
 
 from tests.e2e.conftest import PATIENCE, Windows
 from thurn.db.connect import conninfo
@@ -40,7 +41,7 @@ async def enter(page: Page, house: House, address: str) -> None:
     await page.get_by_label("Address").fill(address)
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Sign in").click()
-    await page.get_by_role("button", name="Open webmail").click()
+    await page.get_by_role("link", name="Open webmail").click()
     await expect(page).to_have_title(re.compile("Inbox"), timeout=PATIENCE)
     assert "token" not in page.url.replace("_token=", ""), "no one-time token in the address"
 
@@ -148,7 +149,7 @@ async def test_leaving_webmail_takes_its_password_and_the_portals_session(
         left = db.execute("SELECT count(*) FROM app_password WHERE portal_session = %s", [row[0]])
         assert left.fetchone() == (0,)
     assert not await asyncio.to_thread(opens, house.settings, ANNA, "beside it")
-    await page.goto(f"{house.settings.url}/webmail/?_task=mail")
+    await page.goto(f"{house.settings.webmail_url}/?_task=mail")
     await page.wait_for_url(re.compile("/mailbox/sign-in"), timeout=PATIENCE)
     await page.go_back()
     await page.goto(f"{house.settings.url}/mailbox")
@@ -166,3 +167,48 @@ async def test_leaving_the_portal_closes_webmail_that_is_open_in_another_window(
     await page.reload()
     await page.wait_for_url(re.compile("/mailbox/sign-in"), timeout=PATIENCE)
     assert time.monotonic() - began < PATIENCE
+
+
+async def test_webmail_and_the_web_interface_are_two_origins_and_share_no_cookie(
+    house: House, window: Windows, faults: list[str]
+) -> None:
+    page = await window(bypass_csp=True)  # what follows must hold without webmail's own policy, too
+    sent: dict[str, set[str]] = {}
+
+    async def heard(request: Request) -> None:
+        told = (await request.all_headers()).get("cookie", "")
+        at = urlsplit(request.url)
+        sent.setdefault(f"{at.scheme}://{at.netloc}", set()).update(
+            part.partition("=")[0].strip() for part in told.split(";") if part
+        )
+
+    page.on("request", heard)
+    await enter(page, house, ANNA)
+    await page.wait_for_load_state("networkidle")
+    await page.goto(f"{house.settings.url}/mailbox")
+    await expect(page.get_by_text(ANNA).first).to_be_visible()
+    web, webmail = house.settings.url, house.settings.webmail_url
+    assert web != webmail
+    assert {name.partition("-")[0] for name in sent[web]} == {"thurn"}
+    assert {name.partition("-")[0] for name in sent[webmail]} == {"webmail"}
+
+    await page.goto(f"{webmail}/?_task=mail")
+    tried = await page.evaluate(  # as a script would that came with a mail and was let through
+        """async (web) => {
+             const attempt = async (path, how) => {
+               try {
+                 return (await fetch(web + path, {credentials: 'include', ...how})).type
+               } catch {
+                 return 'refused'
+               }
+             }
+             return [await attempt('/mailbox', {}), await attempt('/api/v1/mailboxes', {}),
+                     await attempt('/mailbox/sign-out', {method: 'POST', mode: 'no-cors', body: new URLSearchParams()})]
+           }""",
+        web,
+    )
+    assert tried[:2] == ["refused", "refused"]
+    assert "blocked by CORS policy" in "".join(faults), "the console says who refused"
+    faults.clear()
+    await page.goto(f"{web}/mailbox")
+    await expect(page.get_by_role("link", name="Open webmail")).to_be_visible()

@@ -17,6 +17,9 @@ DOMAINS = [("brotzeit.example", 7, "go.brotzeit.example"), ("xn--brtchen-b1a.exa
     [
         ("thurn.example", "web", 1),
         ("mail.thurn.example", "mail", 1),
+        ("webmail.mail.thurn.example", "webmail", 1),
+        ("webmail.thurn.example", None, None),
+        ("webmail.brotzeit.example", None, None),
         ("mta-sts.brotzeit.example", "mta-sts", 7),
         ("autoconfig.brotzeit.example", "autoconfig", 7),
         ("autodiscover.brotzeit.example", "autodiscover", 7),
@@ -60,9 +63,57 @@ def test_what_is_no_host_name_is_nobody_s(typed: str, stored: str) -> None:
 
 def test_one_host_for_everything_is_one_host() -> None:
     one = Settings(state=Path("/nowhere"), hostname="mail.thurn.example", base_url="https://mail.thurn.example")
-    assert hosts.own(one) == [hosts.Host("mail.thurn.example", "web")]
+    assert hosts.own(one) == [
+        hosts.Host("mail.thurn.example", "web"),
+        hosts.Host("webmail.mail.thurn.example", "webmail"),
+    ]
     local = Settings(state=Path("/nowhere"), hostname="laptop")
     assert hosts.own(local) == [], "a name without a dot gets no certificate"
+
+
+PORTS = {"http": 2580, "https": 2543, "webmail": 2544}
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({}, "http://localhost:2544"),
+        ({"listen": "192.0.2.1"}, "http://192.0.2.1:2544"),
+        ({"listen": "192.0.2.1", "base_url": "http://mail.thurn.example:2580"}, "http://mail.thurn.example:2544"),
+        ({"base_url": "https://thurn.example"}, "https://webmail.mail.thurn.example:2543"),
+        ({"base_url": "https://thurn.example", "https": "proxy"}, "https://webmail.mail.thurn.example"),
+        ({"base_url": "https://thurn.example", "hostname": "laptop"}, "https://webmail.thurn.example:2543"),
+        ({"base_url": "https://thurn.example", "webmail_host": "Post.Thurn.Example", "https": "proxy"},
+         "https://post.thurn.example"),
+    ],
+)  # fmt: skip
+def test_webmail_is_never_where_the_web_interface_is(settings: dict[str, str], url: str) -> None:
+    here = Settings(**{"state": Path("/nowhere"), "hostname": "Mail.Thurn.Example."} | settings)  # type: ignore[arg-type]
+    here.__dict__["port"] = PORTS
+    assert here.webmail_url == url
+    assert here.url != url
+    standard = here.model_copy()
+    standard.__dict__["port"] = {"http": 80, "https": 443, "webmail": 8080}
+    assert standard.webmail_url.count(":") == (2 if url.startswith("http:") else 1)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "thurn.example",
+        "mail.thurn.example",
+        "laptop",
+        "a b.example",
+        "x.example }",
+        "x.example:8443",
+        "https://x.example",
+    ],
+)
+def test_a_host_that_webmail_cannot_have_for_itself_is_refused_with_the_settings(host: str) -> None:
+    with pytest.raises(ValueError, match="webmail_host"):
+        Settings(
+            state=Path("/nowhere"), hostname="mail.thurn.example", base_url="https://thurn.example", webmail_host=host
+        )
 
 
 async def test_only_proven_domains_have_hosts(system: Connection, clean: Settings) -> None:

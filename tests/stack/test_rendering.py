@@ -341,30 +341,45 @@ def test_caddy_without_tls_gets_no_certificates_and_hands_everything_to_the_web(
     text = caddyfile()
     assert "auto_https off" in text
     assert "acme" not in text
-    assert re.findall(r"(?m)^(\S+) \{$", text)[:1] == [f"http://:{PORTS['http']}"]
-    assert set(re.findall(r"reverse_proxy (\S+)", text)) == {f"127.0.0.1:{PORTS['web']}"}
+    assert re.findall(r"(?m)^(http\S+) \{$", text) == [f"http://:{PORTS['http']}", f"http://:{PORTS['webmail']}"]
+    web, roundcube = text.split(f"\nhttp://:{PORTS['webmail']} ")
+    assert set(re.findall(r"reverse_proxy (\S+)", web)) == {f"127.0.0.1:{PORTS['web']}"}
+    assert set(re.findall(r"reverse_proxy (\S+)", roundcube)) == {f"unix/{STATE}/webmail/run/fpm.sock"}
+
+
+def test_webmail_behind_a_proxy_is_told_by_its_name() -> None:
+    text = caddyfile(webmail_host="webmail.example", webmail_https=True)
+    assert f"\nhttp://webmail.example:{PORTS['http']} {{\n" in text
+    assert "env HTTPS on" in text
+    assert "Strict-Transport-Security" in text
+    assert f":{PORTS['webmail']}" not in text
 
 
 @pytest.mark.parametrize(
     ("account", "mail_host", "sites"),
     [
         (False, "mail.example", ["https://thurn.example", "http://"]),
-        (True, "mail.example", ["https://thurn.example", "http://", "https://mail.example", "https://"]),
-        (True, "thurn.example", ["https://thurn.example", "http://", "https://"]),
-        (True, "laptop", ["https://thurn.example", "http://", "https://"]),
+        (
+            True,
+            "mail.example",
+            ["https://thurn.example", "http://", "https://mail.example", "https://", "https://w.example"],
+        ),
+        (True, "thurn.example", ["https://thurn.example", "http://", "https://", "https://w.example"]),
+        (True, "laptop", ["https://thurn.example", "http://", "https://", "https://w.example"]),
     ],
 )
 def test_caddy_asks_for_one_certificate_until_it_has_an_account(
     account: bool, mail_host: str, sites: list[str]
 ) -> None:
-    text = caddyfile(caddy.Tls("thurn.example", mail_host, "https://acme.example/dir", account=account))
+    tls = caddy.Tls("thurn.example", mail_host, "https://acme.example/dir", account=account)
+    text = caddyfile(tls, webmail_host="w.example")
     assert re.findall(r"(?m)^(https?://\S*) \{$", text) == sites
-    assert text.count("on_demand\n") == sites.count("https://"), "on demand for the hosts of domains only"
+    assert text.count("on_demand\n") == 2 * sites.count("https://"), "for webmail and the hosts of domains only"
 
 
 def test_caddy_asks_guard_about_every_other_host_and_its_file_is_closed_to_others() -> None:
     tls = caddy.Tls("thurn.example", "mail.example", "https://acme.example/dir", "ops@x.example", own_root=True)
-    (file,) = caddy.render(STATE, PORTS, listen="", secret="S", guard_secret="G", tls=tls)
+    (file,) = caddy.render(STATE, PORTS, listen="", secret="S", guard_secret="G", tls=tls, webmail_host="w.example")
     assert f"ask http://127.0.0.1:{PORTS['guard']}/edge/known-host?key=G\n" in file.text
     assert "acme_ca https://acme.example/dir\n" in file.text
     assert f"acme_ca_root {STATE}/edge/acme-root.pem\n" in file.text

@@ -16,6 +16,7 @@ import pytest
 from stackworld import DOMAIN, PASSWORD, RESI, STRANGER, XAVER, Outside, message, read_until_ok, trusting, wait_for
 
 from thurn.db.connect import connect, conninfo
+from thurn.portal import sessions
 from thurn.settings import Settings
 from thurn.webmail import schema, service
 
@@ -36,7 +37,12 @@ def link(stack: Settings, address: str) -> str:
         async with await connect(stack, "system", autocommit=True) as db:
             return await service.link(db, 1, mailbox_id(stack, address), lasts=timedelta(minutes=1))
 
-    return f"/webmail/?_task=login&_thurn={asyncio.run(make())}"
+    return f"/?_task=login&_thurn={asyncio.run(make())}"
+
+
+def portal(stack: Settings) -> str:
+    """Where webmail sends who is not signed in."""
+    return f"{stack.url}/mailbox"
 
 
 def secret(stack: Settings, address: str) -> str:
@@ -45,7 +51,7 @@ def secret(stack: Settings, address: str) -> str:
     async def make() -> str:
         async with await connect(stack, "system", autocommit=True) as db:
             token = await service.link(db, 1, mailbox_id(stack, address), lasts=timedelta(minutes=1))
-            ticket = await service.exchange(db, token, "link")
+            ticket = await service.exchange(db, token)
             assert ticket is not None
             return ticket.secret
 
@@ -54,7 +60,7 @@ def secret(stack: Settings, address: str) -> str:
 
 @contextmanager
 def browser(stack: Settings) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.url, timeout=30, follow_redirects=False) as client:
+    with httpx.Client(base_url=stack.webmail_url, timeout=30, follow_redirects=False) as client:
         yield client
 
 
@@ -144,40 +150,67 @@ def test_a_link_opens_the_inbox_once(stack: Settings) -> None:
 @pytest.mark.parametrize("token", ["", "x", "x" * 43, "é" * 43, "../" * 14 + "x", "%00" * 43, "[]"])
 def test_a_forged_token_opens_nothing(stack: Settings, token: str) -> None:
     with browser(stack) as client:
-        answer = client.get(f"/webmail/?_task=login&_thurn={token}")
+        answer = client.get(f"/?_task=login&_thurn={token}")
         assert answer.status_code in (302, 403)
-        assert answer.headers.get("location", "/mailbox") == "/mailbox"
-        assert client.get("/webmail/?_task=mail").headers["location"] == "/mailbox"
+        assert answer.headers.get("location", portal(stack)) == portal(stack)
+        assert client.get("/?_task=mail").headers["location"] == portal(stack)
+
+
+def test_webmail_binds_the_way_in_to_this_browser(stack: Settings) -> None:
+    async def token(bound: str) -> str:
+        async with await connect(stack, "system", autocommit=True) as db:
+            started = await sessions.start(db, 1, number)
+            session = sessions.hash_token(started.token)
+            return await service.invite(db, 1, number, portal_session=session, bound=bytes.fromhex(bound))
+
+    number = mailbox_id(stack, RESI)
+    with browser(stack) as client, browser(stack) as other:
+        asked = client.get("/?_thurn=open")
+        where, _, bound = asked.headers["location"].partition("?bind=")
+        assert (asked.status_code, where) == (302, f"{portal(stack)}/webmail")
+        assert "no-store" in asked.headers["cache-control"]
+        (cookie,) = [c for c in asked.headers.get_list("set-cookie") if c.startswith("webmail-number=")]
+        assert cookie.partition(";")[0].removeprefix("webmail-number=") not in asked.headers["location"]
+        assert "path=/; HttpOnly; SameSite=Lax" in cookie
+        assert client.get("/?_thurn=open").headers["location"].partition("?bind=")[2] != bound, "a new one each time"
+
+        other.get("/?_thurn=open")
+        stolen = asyncio.run(token(bound))
+        assert other.get(f"/?_task=login&_thurn={stolen}").status_code == 403, "another browser"
+        bound = client.get("/?_thurn=open").headers["location"].partition("?bind=")[2]
+        let_in = client.get(f"/?_task=login&_thurn={asyncio.run(token(bound))}")
+        assert let_in.status_code == 302
+        assert RESI in client.get(let_in.headers["location"]).text
 
 
 def test_roundcubes_own_form_is_not_there_and_takes_no_password(stack: Settings) -> None:
     with browser(stack) as client:
-        front = client.get("/webmail/")
-        assert (front.status_code, front.headers["location"]) == (302, "/mailbox")
-        assert client.get("/webmail").headers["location"] == "/webmail/"
+        front = client.get("/")
+        assert (front.status_code, front.headers["location"]) == (302, portal(stack))
+        assert client.get("/webmail/?_task=mail").status_code == 404, "where it was before"
         for query in ("_task=login", "_task=login&_action=login", "_task=login&_action=oauth"):
             answer = client.post(
-                f"/webmail/?{query}", data={"_task": "login", "_action": "login", "_user": RESI, "_pass": PASSWORD}
+                f"/?{query}", data={"_task": "login", "_action": "login", "_user": RESI, "_pass": PASSWORD}
             )
-            assert (answer.status_code, answer.headers["location"]) == (302, "/mailbox")
-        assert client.get("/webmail/?_task=mail").headers["location"] == "/mailbox"
+            assert (answer.status_code, answer.headers["location"]) == (302, portal(stack))
+        assert client.get("/?_task=mail").headers["location"] == portal(stack)
 
 
 def test_a_session_that_was_planted_before_is_worth_nothing_afterwards(stack: Settings) -> None:
     with browser(stack) as thief, browser(stack) as client:
-        thief.get("/webmail/")
+        thief.get("/")
         planted = thief.cookies["webmail-session"]
-        client.cookies.set("webmail-session", planted, domain="127.0.0.1", path="/webmail/")
+        client.cookies.set("webmail-session", planted, domain="localhost.local", path="/")
         opened(client, stack, RESI)
-        thief.cookies.update({"webmail-auth": client.cookies.get("webmail-auth", path="/webmail/") or ""})
-        assert thief.get("/webmail/?_task=mail").headers.get("location") == "/mailbox"
+        thief.cookies.update({"webmail-auth": client.cookies.get("webmail-auth", path="/") or ""})
+        assert thief.get("/?_task=mail").headers.get("location") == portal(stack)
 
 
 def test_cookies_are_for_webmail_and_for_no_script(stack: Settings) -> None:
     with browser(stack) as client:
         given = client.get(link(stack, RESI)).headers.get_list("set-cookie")
         assert len(given) >= 2
-        assert not [cookie for cookie in given if "path=/webmail/; HttpOnly; SameSite=Lax" not in cookie]
+        assert not [cookie for cookie in given if "path=/; HttpOnly; SameSite=Lax" not in cookie]
 
 
 def test_signing_out_takes_the_password_away(stack: Settings) -> None:
@@ -187,13 +220,13 @@ def test_signing_out_takes_the_password_away(stack: Settings) -> None:
         page = opened(client, stack, XAVER)
         count = "SELECT count(*) FROM app_password WHERE mailbox_id = %s"
         assert db.execute(count, [mailbox]).fetchone() == (1,)
-        forged = client.get("/webmail/?_task=logout&_token=forged")
+        forged = client.get("/?_task=logout&_token=forged")
         assert forged.status_code != 302, "another site cannot sign anybody out"
         assert db.execute(count, [mailbox]).fetchone() == (1,)
-        left = client.get(f"/webmail/?_task=logout&_token={request_token(page)}")
-        assert (left.status_code, left.headers["location"]) == (302, "/mailbox/sign-in")
+        left = client.get(f"/?_task=logout&_token={request_token(page)}")
+        assert (left.status_code, left.headers["location"]) == (302, f"{portal(stack)}/sign-in")
         assert db.execute(count, [mailbox]).fetchone() == (0,)
-        assert client.get("/webmail/?_task=mail").headers["location"] == "/mailbox"
+        assert client.get("/?_task=mail").headers["location"] == portal(stack)
 
 
 def test_webmail_is_closed_at_once_when_its_password_is_revoked(stack: Settings) -> None:
@@ -201,12 +234,12 @@ def test_webmail_is_closed_at_once_when_its_password_is_revoked(stack: Settings)
         page = opened(client, stack, RESI)
         db.execute("DELETE FROM app_password WHERE scope = 'webmail'")
         polled = client.post(
-            "/webmail/?_task=mail&_action=refresh",
+            "/?_task=mail&_action=refresh",
             data={"_remote": "1"},
             headers={"X-Roundcube-Request": request_token(page)},
         )
         assert "session_error" in polled.text
-        assert client.get("/webmail/?_task=mail").headers["location"] == "/mailbox"
+        assert client.get("/?_task=mail").headers["location"] == portal(stack)
 
 
 def test_another_mailbox_in_the_same_browser_ends_the_first(stack: Settings) -> None:
@@ -248,7 +281,7 @@ def test_the_portals_script_is_not_offered_among_webmails_filters(stack: Setting
         read_until_ok(client)
     with browser(stack) as client_:
         opened(client_, stack, RESI)
-        page = client_.get("/webmail/?_task=settings&_action=plugin.managesieve").text
+        page = client_.get("/?_task=settings&_action=plugin.managesieve").text
     assert "filtersetslist" in page
     assert "thurn" not in page.partition('id="filtersetslist"')[2].partition("</table>")[0]
 
@@ -300,7 +333,7 @@ def test_one_may_write_as_what_the_mailbox_may_send_as(stack: Settings) -> None:
         assert db.execute(identities, [RESI]).fetchall() == [(RESI,), (wirt,)]
         token = request_token(page)
         made = client.post(
-            "/webmail/?_task=settings&_action=save-identity",
+            "/?_task=settings&_action=save-identity",
             data={"_token": token, "_name": "Boss", "_email": "boss@brotzeit.example", "_iid": ""},
         )
         assert made.status_code == 200
@@ -325,8 +358,8 @@ def test_one_may_write_as_what_the_mailbox_may_send_as(stack: Settings) -> None:
     ],
 )  # fmt: skip
 def test_what_is_not_public_is_not_served(stack: Settings, path: str) -> None:
-    with socket.create_connection(("127.0.0.1", stack.port["http"])) as link_:
-        link_.sendall(f"GET /webmail/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    with socket.create_connection(("127.0.0.1", stack.port["webmail"])) as link_:
+        link_.sendall(f"GET /{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: link_.recv(65536), b""))
     assert answer.split(b" ", 2)[1] in (b"404", b"400", b"308"), answer[:200]
     assert b"<?php" not in answer
@@ -341,7 +374,7 @@ def test_what_is_not_public_is_not_served(stack: Settings, path: str) -> None:
 )  # fmt: skip
 def test_what_is_public_is_served(stack: Settings, path: str) -> None:
     with browser(stack) as client:
-        answer = client.get(f"/webmail/{path}")
+        answer = client.get(f"/{path}")
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "public, max-age=86400"
 
@@ -349,7 +382,7 @@ def test_what_is_public_is_served(stack: Settings, path: str) -> None:
 def test_webmails_pages_carry_their_headers_and_name_no_version(stack: Settings) -> None:
     with browser(stack) as client:
         client.get(link(stack, RESI))
-        answer = client.get("/webmail/?_task=mail")
+        answer = client.get("/?_task=mail")
     policy = answer.headers["content-security-policy"]
     for part in ("default-src 'self'", "base-uri 'self'", "form-action 'self'", "frame-ancestors 'self'"):
         assert part in policy

@@ -42,10 +42,9 @@ def php(request: pytest.FixtureRequest) -> Iterator[Php]:
     state = Path(tempfile.mkdtemp(prefix="twe-", dir="/tmp"))
     (state / "edge" / "run").mkdir(parents=True)
     (state / webmail.SOCKET).parent.mkdir(parents=True)
-    (port,) = free_ports(1)
-    routes = webmail.routes(state, https=request.param)
-    ports = dict.fromkeys(SERVICES, 1) | {"http": port}
-    text = caddy.render(state, ports, listen="127.0.0.1", secret="S", routes=routes)[0].text
+    port, other = free_ports(2)
+    ports = dict.fromkeys(SERVICES, 1) | {"http": other, "webmail": port}
+    text = caddy.render(state, ports, listen="127.0.0.1", secret="S", webmail_https=request.param)[0].text
     (state / "Caddyfile").write_text(text)
     found = Php(port)
     listening = socket.socket(socket.AF_UNIX)
@@ -87,7 +86,7 @@ def php(request: pytest.FixtureRequest) -> Iterator[Php]:
 
 def test_php_gets_its_own_cookies_and_none_of_ours(php: Php) -> None:
     cookies = "thurn-mailbox=ours; webmail-session=theirs; __Host-thurn-session=ours; a=1; thurn-visitor=ours"
-    told = php.told("/webmail/?_task=mail&_thurn=s3cret", Cookie=cookies)
+    told = php.told("/?_task=mail&_thurn=s3cret", Cookie=cookies)
     assert b"webmail-session=theirs" in told
     assert b"a=1" in told
     assert b"ours" not in told
@@ -95,12 +94,12 @@ def test_php_gets_its_own_cookies_and_none_of_ours(php: Php) -> None:
 
 
 def test_a_cookie_of_ours_alone_leaves_none(php: Php) -> None:
-    told = php.told("/webmail/?_thurn=s3cret", Cookie="__Host-thurn-mailbox=ours")
+    told = php.told("/?_thurn=s3cret", Cookie="__Host-thurn-mailbox=ours")
     assert b"ours" not in told
     assert b"$9" not in told
 
 
 def test_php_runs_the_one_file_and_knows_whether_people_come_by_https(php: Php, request: pytest.FixtureRequest) -> None:
-    told = php.told("/webmail/index.php?_task=login&_thurn=s3cret")
+    told = php.told("/index.php?_task=login&_thurn=s3cret")
     assert b"/webmail/root/index.php" in told
     assert (b"HTTPSon" in told) is ("[https]" in request.node.name)

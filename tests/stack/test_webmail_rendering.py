@@ -17,16 +17,17 @@ from thurn.stack.roundcube_config import PLUGINS, config, dsn, php, plugin_confi
 STATE = Path("/srv/thurn")
 PORTS = {service: 2501 + i for i, service in enumerate(SERVICES)}
 DATABASE = "host=/srv/thurn/db/run port=5432 dbname=thurn user=thurn_webmail password=SECRET"
+PORTAL = "https://thurn.example"
 SECRETS = {"key": "SECRET" + "k" * 40, "guard": "SECRET-guard"}
 
 
 def rendered(*, https: bool = False) -> list[File | Link]:
-    return webmail.render(STATE, PORTS, database=DATABASE, secrets=SECRETS, https=https)
+    return webmail.render(STATE, PORTS, database=DATABASE, secrets=SECRETS, portal=PORTAL, https=https)
 
 
 def values(*, https: bool) -> dict[str, Any]:
     """Roundcube's configuration as PHP reads it."""
-    text = config(STATE, PORTS, database=DATABASE, secrets=SECRETS, https=https, largest=36)
+    text = config(STATE, PORTS, database=DATABASE, secrets=SECRETS, portal=PORTAL, https=https, largest=36)
     read = f"eval(substr({php(text)}, 5)); echo json_encode($config);"
     done = subprocess.run(["php", "-n", "-r", read], capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
@@ -79,12 +80,14 @@ def test_only_webmails_user_reads_what_holds_a_secret() -> None:
     assert not [file for file in rendered() if isinstance(file, File) and file.owner == "thurn-web:thurn-web"]
 
 
-@pytest.mark.parametrize(("https", "cookie"), [(False, "webmail-session"), (True, "__Secure-webmail-session")])
+@pytest.mark.parametrize(("https", "cookie"), [(False, "webmail-session"), (True, "__Host-webmail-session")])
 def test_cookies_are_for_webmail_alone_and_secure_under_https(https: bool, cookie: str) -> None:
     found = values(https=https)
     assert found["session_name"] == cookie
-    assert (found["session_path"], found["session_samesite"]) == ("/webmail/", "Lax")
+    assert (found["session_path"], found["session_samesite"]) == ("/", "Lax")
     assert found["use_https"] is https
+    assert "session_domain" not in found, "no other host gets them"
+    assert found["thurn_portal"] == PORTAL
 
 
 def test_roundcube_uses_webmails_own_doors() -> None:
@@ -127,7 +130,7 @@ def test_php_opens_no_address_no_program_and_no_folder_but_its_own() -> None:
 
 
 def test_caddy_serves_a_list_of_what_is_public() -> None:
-    text = webmail.routes(STATE, https=True)
+    text = webmail.site(STATE, https=True)
     pattern = re.search(r"path_regexp (\S+)", text)
     assert pattern is not None
     public = re.compile(pattern[1])
@@ -145,7 +148,7 @@ def test_caddy_serves_a_list_of_what_is_public() -> None:
     ):
         assert not public.fullmatch(path), path
     assert "env HTTPS on" in text
-    assert "env HTTPS" not in webmail.routes(STATE, https=False)
+    assert "env HTTPS" not in webmail.site(STATE, https=False)
 
 
 def test_the_newest_php_is_taken_and_a_missing_one_named(tmp_path: Path) -> None:

@@ -30,17 +30,20 @@ def run(clean: Settings, monkeypatch: pytest.MonkeyPatch) -> Run:
     return command
 
 
-async def test_a_program_gets_a_link_that_is_good_once(run: Run, resi: Guest, system: Connection) -> None:
+async def test_a_program_gets_a_link_that_is_good_once(
+    run: Run, clean: Settings, resi: Guest, system: Connection
+) -> None:
     result = await asyncio.to_thread(run, "link", "Resi@Brotzeit.Example", "--minutes", "20", "--json")
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
     address = urlsplit(said["url"])
-    assert (address.path, said["minutes"]) == ("/webmail/", 20)
+    assert said["url"].startswith(f"{clean.webmail_url}/?")
+    assert (address.path, said["minutes"]) == ("/", 20)
     lasts = await one(system, "SELECT expires_at - now() AS lasts FROM webmail_token")
     assert timedelta(minutes=19) < lasts["lasts"] <= timedelta(minutes=20)
     token = parse_qs(address.query)["_thurn"][0]
-    assert (await service.exchange(system, token, "link")) is not None
-    assert (await service.exchange(system, token, "link")) is None
+    assert (await service.exchange(system, token)) is not None
+    assert (await service.exchange(system, token)) is None
 
 
 async def test_a_person_reads_what_the_link_is_and_that_its_use_shows(run: Run, resi: Guest) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from webmailworld import Guest
+from webmailworld import NUMBER, Guest
 
 from thurn.db.connect import Connection, connect
 from thurn.db.fetch import maybe, one, rows
@@ -18,7 +18,7 @@ from thurn.webmail.service import Ticket
 
 async def opened(guest: Guest) -> Ticket:
     """Webmail, opened by the button."""
-    ticket = await service.exchange(guest.db, await guest.token(), "cookie")
+    ticket = await service.exchange(guest.db, await guest.token(), NUMBER)
     assert ticket is not None
     return ticket
 
@@ -30,7 +30,7 @@ async def passwords(db: Connection, guest: Guest) -> int:
 
 async def test_a_token_becomes_a_password_of_webmail_and_only_hashes_are_kept(resi: Guest, system: Connection) -> None:
     token = await resi.token()
-    ticket = await service.exchange(system, token, "cookie")
+    ticket = await service.exchange(system, token, NUMBER)
     assert ticket is not None
     assert (ticket.address, ticket.name) == (resi.address, "Resi Huber")
     kept = await one(system, "SELECT *, expires_at - now() AS lasts FROM app_password")
@@ -48,7 +48,7 @@ async def test_a_token_is_good_once_even_when_two_come_at_the_same_time(clean: S
 
     async def attempt() -> Ticket | None:
         async with await connect(clean, "system") as db, db.transaction():
-            return await service.exchange(db, token, "cookie")
+            return await service.exchange(db, token, NUMBER)
 
     tickets = await asyncio.gather(*(attempt() for _ in range(8)))
     assert len([ticket for ticket in tickets if ticket]) == 1
@@ -57,8 +57,8 @@ async def test_a_token_is_good_once_even_when_two_come_at_the_same_time(clean: S
 
 async def test_a_new_token_of_the_same_session_voids_the_earlier_one(resi: Guest, system: Connection) -> None:
     first, second = await resi.token(), await resi.token()
-    assert await service.exchange(system, first, "cookie") is None
-    assert await service.exchange(system, second, "cookie") is not None
+    assert await service.exchange(system, first, NUMBER) is None
+    assert await service.exchange(system, second, NUMBER) is not None
 
 
 async def _late(guest: Guest) -> None:
@@ -89,22 +89,23 @@ async def _code_still_to_come(guest: Guest) -> None:
 async def test_a_token_is_void_once(resi: Guest, happened: Callable[[Guest], Awaitable[None]]) -> None:
     token = await resi.token()
     await happened(resi)
-    assert await service.exchange(resi.db, token, "cookie") is None
+    assert await service.exchange(resi.db, token, NUMBER) is None
     assert await passwords(resi.db, resi) == 0
 
 
-async def test_a_token_from_the_portal_does_not_work_in_an_address(resi: Guest, system: Connection) -> None:
+@pytest.mark.parametrize("number", ["", "m" * 43, NUMBER.upper(), NUMBER + "n", "\ud800"])
+async def test_a_token_from_the_portal_is_good_in_its_browser_only(
+    resi: Guest, system: Connection, number: str
+) -> None:
     """Else somebody could have another browser open the mailbox of their own, and read what is written there."""
     token = await resi.token()
-    assert await service.exchange(system, token, "link") is None
-    assert await service.exchange(system, token, "cookie") is None, "and is spent"
+    assert await service.exchange(system, token, number) is None
+    assert await service.exchange(system, token, NUMBER) is None, "and is spent"
 
 
-async def test_an_operators_link_is_no_cookie_and_needs_no_portal(resi: Guest, system: Connection) -> None:
-    first = await service.link(system, 1, resi.mailbox, lasts=timedelta(minutes=5))
-    assert await service.exchange(system, first, "cookie") is None
-    second = await service.link(system, 1, resi.mailbox, lasts=timedelta(minutes=5))
-    ticket = await service.exchange(system, second, "link")
+async def test_an_operators_link_is_bound_to_no_browser_and_needs_no_portal(resi: Guest, system: Connection) -> None:
+    token = await service.link(system, 1, resi.mailbox, lasts=timedelta(minutes=5))
+    ticket = await service.exchange(system, token)
     assert ticket is not None
     assert await service.alive(system, ticket.secret)
     seen = await one(system, "SELECT client FROM mailbox_sign_in")
@@ -124,8 +125,10 @@ async def test_leaving_the_portal_takes_the_password_away_and_no_other(resi: Gue
     again = await sessions.start(resi.db, 1, resi.mailbox)
     elsewhere = await service.exchange(
         resi.db,
-        await service.invite(resi.db, 1, resi.mailbox, portal_session=sessions.hash_token(again.token)),
-        "cookie",
+        await service.invite(
+            resi.db, 1, resi.mailbox, portal_session=sessions.hash_token(again.token), bound=service.hashed(NUMBER)
+        ),
+        NUMBER,
     )
     assert elsewhere is not None
     await _signed_out(resi)
@@ -202,7 +205,7 @@ async def test_a_token_of_another_workspace_cannot_be_made(clean: Settings, resi
 
 
 async def test_the_guard_exchanges_keeps_and_ends(guard: httpx.AsyncClient, resi: Guest) -> None:
-    answer = await guard.post("/webmail/exchange", json={"token": await resi.token(), "way": "cookie"})
+    answer = await guard.post("/webmail/exchange", json={"token": await resi.token(), "number": NUMBER})
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
     secret = answer.json()["secret"]
@@ -216,10 +219,10 @@ async def test_the_guard_exchanges_keeps_and_ends(guard: httpx.AsyncClient, resi
 async def test_nobody_without_the_secret_is_heard(guard: httpx.AsyncClient, resi: Guest, header: str) -> None:
     token = await resi.token()
     answer = await guard.post(
-        "/webmail/exchange", json={"token": token, "way": "cookie"}, headers={"Authorization": header}
+        "/webmail/exchange", json={"token": token, "number": NUMBER}, headers={"Authorization": header}
     )
     assert answer.status_code == 403
-    assert await service.exchange(resi.db, token, "cookie") is not None, "and the token is not spent"
+    assert await service.exchange(resi.db, token, NUMBER) is not None, "and the token is not spent"
 
 
 @pytest.mark.parametrize(
@@ -228,14 +231,15 @@ async def test_nobody_without_the_secret_is_heard(guard: httpx.AsyncClient, resi
         (b"", 400),
         (b"[]", 400),
         (b"null", 400),
-        (b'{"token": 1, "way": "cookie"}', 400),
-        (b'{"token": "x"}', 400),
-        (b'{"token": "x", "way": "letter"}', 400),
-        (b'{"token": "x", "way": "cookie"}', 404),
-        (b'{"token": "\\ud800", "way": "cookie"}', 404),
-        (b'{"token": "\\u0000", "way": "link"}', 404),
+        (b'{"token": 1, "number": "x"}', 400),
+        (b'{"token": "x", "number": 1}', 400),
+        (b'{"number": "x"}', 400),
+        (b'{"token": "x"}', 404),
+        (b'{"token": "x", "number": "x"}', 404),
+        (b'{"token": "\\ud800", "number": "\\ud800"}', 404),
+        (b'{"token": "\\u0000", "number": "\\u0000"}', 404),
         (b"\xff\xfe", 400),
-        (b'{"token": "' + b"x" * 10_000 + b'", "way": "cookie"}', 400),
+        (b'{"token": "' + b"x" * 10_000 + b'", "number": NUMBER}', 400),
         (b"[" * 4000, 400),
     ],
 )

@@ -16,7 +16,7 @@ class CertificateOut(Out):
     """What clients were shown for a host when we last looked."""
 
     host: str
-    purpose: Literal["web", "mail", "mta-sts", "autoconfig", "autodiscover", "tracking"]
+    purpose: Literal["web", "webmail", "mail", "mta-sts", "autoconfig", "autodiscover", "tracking"]
     state: Literal["good", "soon", "bad", "self-signed", "unused"] = Field(
         description="`soon`: it runs out within 14 days; `unused`: DNS does not lead here, so none is asked for."
     )

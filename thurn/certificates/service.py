@@ -13,6 +13,7 @@ WORDS = {
 }
 PURPOSES = {
     "web": "Web interface",
+    "webmail": "Webmail",
     "mail": "Mail services",
     "mta-sts": "MTA-STS policy",
     "autoconfig": "Set-up of Thunderbird",

@@ -27,6 +27,11 @@ class Verdict:
 
 
 UNUSED = Verdict("unused")
+NO_WEBMAIL = Verdict(
+    "bad",
+    problem="Nobody can open webmail: in DNS its host does not lead to this server. Add the record “Webmail host”, "
+    "shown with the records of each of your domains; the certificate follows by itself.",
+)
 
 
 def judge(

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from thurn.alerts.service import mended, notify
 from thurn.certificates.reasons import reason
-from thurn.certificates.verdict import UNUSED, Verdict, judge, services
+from thurn.certificates.verdict import NO_WEBMAIL, UNUSED, Verdict, judge, services
 from thurn.db.connect import Connection, connect
 from thurn.db.fetch import maybe
 from thurn.mailhost import hosts
@@ -60,8 +60,9 @@ async def look(settings: Settings) -> list[str]:
 
 async def look_at(host: Host, settings: Settings) -> Verdict:
     """What clients get at this host now; `Closed` if a service does not run."""
-    if host.domain and not await hosts.leads_here(host.name, settings):
-        return UNUSED
+    follows = bool(host.domain) or host.purpose == "webmail"  # the other two say themselves where this server is
+    if follows and not await hosts.leads_here(host.name, settings):
+        return NO_WEBMAIL if host.purpose == "webmail" else UNUSED
     asked = services(host.name, host.purpose, tls=settings.tls, mail_host=settings.hostname.lower())
     wanted = settings.tls or settings.mail_certificate is not None
     end = asyncio.get_running_loop().time() + _PLACED

@@ -124,7 +124,7 @@ def as_data(settings: Settings, found: dict[str, RoleStatus]) -> dict[str, Any]:
         "ports": {service: ports[service] for service in PUBLIC if service in ports},
         "urls": {
             "web": settings.url if ports else None,
-            "webmail": None,
+            "webmail": settings.webmail_url if ports else None,
             "api": f"{settings.url}/api/v1" if ports else None,
         },
     }

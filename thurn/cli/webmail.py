@@ -47,4 +47,4 @@ async def _link(db: Connection, workspace: int, settings: Settings, address: str
     if not found["enabled"]:
         fail(f"The mailbox {address} is disabled: webmail would not open it. Enable it first.")
     token = await service.link(db, workspace, found["id"], lasts=timedelta(minutes=minutes))
-    return f"{settings.url}/webmail/?_task=login&_thurn={token}"
+    return f"{settings.webmail_url}/?_task=login&_thurn={token}"

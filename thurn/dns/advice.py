@@ -145,6 +145,7 @@ def _bimi(record: Record, answers: Answers) -> Check:
 JUDGES: dict[str, Callable[[Record, Answers], Check]] = {
     "autoconfig": _host,
     "tracking": _host,
+    "webmail": _host,
     "mta-sts-host": _host,
     "mta-sts": _mta_sts,
     "tls-rpt": _tls_rpt,

@@ -39,6 +39,7 @@ def facts(domain: Mapping[str, Any], settings: Settings) -> Facts:
         bimi_logo=domain["bimi_logo"],
         tracking_host=domain["tracking_host"],
         tlsa=key_in_use(settings),
+        webmail_host=settings.own_webmail_host,
     )
 
 

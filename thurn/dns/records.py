@@ -13,7 +13,7 @@ from thurn.dns.mta_sts import policy, policy_id
 Kind = Literal[
     "spf", "dkim", "dkim-next", "dkim-old", "dmarc", "bounce-mx", "bounce-spf",
     "mx", "mta-sts", "mta-sts-host", "tls-rpt", "tlsa", "caa",
-    "autoconfig", "srv", "no-srv", "tracking", "bimi", "server-spf", "address", "ptr",
+    "autoconfig", "srv", "no-srv", "tracking", "bimi", "webmail", "server-spf", "address", "ptr",
 ]  # fmt: skip
 Theme = Literal["sending", "receiving", "encryption", "programs", "name", "server"]
 TTL = 3600
@@ -32,7 +32,8 @@ THEMES: dict[Theme, str] = {
 _THEME_OF: dict[str, Theme] = {
     "mx": "receiving", "mta-sts": "encryption", "mta-sts-host": "encryption", "tls-rpt": "encryption",
     "tlsa": "encryption", "caa": "encryption", "autoconfig": "programs", "srv": "programs", "no-srv": "programs",
-    "tracking": "name", "bimi": "name", "server-spf": "server", "address": "server", "ptr": "server",
+    "tracking": "name", "bimi": "name", "webmail": "server", "server-spf": "server", "address": "server",
+    "ptr": "server",
 }  # fmt: skip
 
 
@@ -65,6 +66,7 @@ class Facts:
     bimi_logo: str = ""
     tracking_host: str = ""
     tlsa: str = ""
+    webmail_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def records(of: Facts) -> list[Record]:
     """Every record of a domain, what campaigns need first."""
     return [
         *_sending(of), *_bounces(of), *_receiving(of), *_encryption(of), *_programs(of), *_named(of),
-        *_certificates(of), *_server_spf(of), *server_records(of.hostname, of.addresses),
+        *_certificates(of), *_webmail(of), *_server_spf(of), *server_records(of.hostname, of.addresses),
     ]  # fmt: skip
 
 
@@ -245,6 +247,15 @@ def server_records(hostname: str, addresses: tuple[str, ...]) -> list[Record]:
         for a in addresses
     ]  # fmt: skip
     return [*(named or [Record("address", hostname, "A", (), "Server name", why)]), *pointers]
+
+
+def _webmail(of: Facts) -> Iterable[Record]:
+    if of.webmail_host:
+        yield Record(
+            "webmail", of.webmail_host, "CNAME", (of.hostname,), "Webmail host",
+            "Webmail has a name for itself, so that nothing that comes in a mail can reach the pages on which mail and "
+            "campaigns are managed. Without it nobody can open webmail.",
+        )  # fmt: skip
 
 
 def _server_spf(of: Facts) -> Iterable[Record]:

@@ -1,7 +1,7 @@
 """Every host name this installation may have a certificate for, and what each is for.
 
-Its own two, and of every proven domain the hosts in `PREFIXES` and the tracking host. Whether a name is one of them is
-answered here for Caddy, for the web and for whoever watches certificates; nothing else is ever asked for.
+Its own three, and of every proven domain the hosts in `PREFIXES` and the tracking host. Whether a name is one of them
+is answered here for Caddy, for the web and for whoever watches certificates; nothing else is ever asked for.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from thurn.db.fetch import maybe, rows
 from thurn.mail.dns import make_resolver
 from thurn.settings import Settings
 
-Purpose = Literal["web", "mail", "mta-sts", "autoconfig", "autodiscover", "tracking"]
+Purpose = Literal["web", "webmail", "mail", "mta-sts", "autoconfig", "autodiscover", "tracking"]
 
 # First label -> what the host is for. MTA-STS for every domain: a policy that was withdrawn has to be served, too.
 PREFIXES: dict[str, Purpose] = {
@@ -50,11 +50,16 @@ def tidy(host: str) -> str:
 
 
 def own(settings: Settings) -> list[Host]:
-    """The installation's own hosts: the web interface, and the one mail servers and programs connect to."""
+    """The installation's own hosts: the web interface, webmail, and the one mail servers and programs connect to."""
+    named: tuple[tuple[str, Purpose], ...] = (
+        (settings.web_host, "web"),
+        (settings.own_webmail_host, "webmail"),
+        (settings.hostname.lower(), "mail"),
+    )
     found: dict[str, Host] = {}
-    for name, purpose in ((settings.web_host, "web"), (settings.hostname.lower(), "mail")):
-        if tidy(name) and name not in found:
-            found[name] = Host(name, "web" if purpose == "web" else "mail")
+    for name, purpose in named:
+        if tidy(name):
+            found.setdefault(name, Host(name, purpose))
     return list(found.values())
 
 
@@ -116,13 +121,13 @@ async def every(db: Connection, settings: Settings) -> list[Host]:
 
 
 async def leads_here(host: str, settings: Settings) -> bool:
-    """Whether DNS sends people who ask for `host` to this server: where one of its own names leads, too.
+    """Whether DNS sends people who ask for `host` to this server: where the web interface or the mail host does.
 
     Anybody can open a connection and name any host in it; without this, they could have us ask for certificates that
     cannot be given until the authority has had enough of us.
     """
     resolver = make_resolver(settings.nameservers, timeout=_PATIENCE)
-    names = [mine.name for mine in own(settings)]
+    names = [mine.name for mine in own(settings) if mine.purpose != "webmail"]
     asked = await asyncio.gather(*(_addresses(resolver, name) for name in (host, *names)))
     return bool(asked[0] & set[str]().union(*asked[1:]))
 

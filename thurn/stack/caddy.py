@@ -1,8 +1,8 @@
 """Caddy, the role `edge`: the one door for browsers. Everything behind it listens on loopback.
 
 Without TLS (a demo, or a proxy of the operator's in front) it hands everything on. With TLS it gets certificates by
-ACME: for the web interface and the mail host at once, for the hosts of domains when somebody first asks for them and
-`guard` says that we know the host (thurn/mailhost/hosts.py).
+ACME: for the web interface and the mail host at once, for webmail and the hosts of domains when somebody first asks for
+them and `guard` says that we know the host (thurn/mailhost/hosts.py).
 """
 
 import subprocess
@@ -65,19 +65,26 @@ def render(
     guard_secret: str = "",
     trusted_proxies: Sequence[str] = (),
     tls: Tls | None = None,
-    routes: str = "",
+    webmail_host: str = "",
+    webmail_https: bool = False,
 ) -> list[File]:
     """The Caddyfile. `secret` tells the web that a request came through here, `guard_secret` opens `guard`.
 
-    `routes`: lines for the host of the web interface alone, before everything is handed to the web.
+    Webmail has an origin of its own: the host `webmail_host`, or without one a port. `webmail_https`: people come to it
+    by https, even where a proxy in front speaks that.
     """
     bind = "" if listen in EVERYWHERE else f"\n  bind {listen}"
     web = _web(ports, secret, trusted_proxies)
+    roundcube = webmail.site(state, https=webmail_https)
     if tls is None:
-        certificates, sites = "  auto_https off\n", f"http://:{ports['http']} {{{bind}\n{routes}{web}}}\n"
+        where = f"{webmail_host}:{ports['http']}" if webmail_host else f":{ports['webmail']}"
+        certificates = "  auto_https off\n"
+        sites = f"http://:{ports['http']} {{{bind}\n{webmail.MOVED}{web}}}\nhttp://{where} {{{bind}\n{roundcube}}}\n"
     else:
         certificates = _certificates(ports, tls, state, guard_secret)
-        sites = _sites(ports, tls, bind, web, trusted_proxies, routes)
+        sites = _sites(ports, tls, bind, web)
+        if tls.account:
+            sites += f"https://{webmail_host} {{{bind}\n  tls {{\n    on_demand\n  }}\n{roundcube}}}\n"
     text = f"""# Rendered by Thurn.
 {{
   admin unix//{state}/edge/run/admin.sock
@@ -130,7 +137,8 @@ def wanted(settings: Settings) -> list[File]:
         guard_secret=secrets.ensure("guard"),
         trusted_proxies=settings.trusted_proxies,
         tls=tls,
-        routes=webmail.routes(settings.state, https=settings.base_url.startswith("https://")),
+        webmail_host=settings.own_webmail_host,
+        webmail_https=settings.base_url.startswith("https://"),
     )
 
 
@@ -169,11 +177,11 @@ def _certificates(ports: Mapping[str, int], tls: Tls, state: Path, guard_secret:
 """
 
 
-def _sites(ports: Mapping[str, int], tls: Tls, bind: str, web: str, trusted_proxies: Sequence[str], routes: str) -> str:
+def _sites(ports: Mapping[str, int], tls: Tls, bind: str, web: str) -> str:
     suffix = "" if ports["https"] == HTTPS else f":{ports['https']}"
     home = f"https://{tls.web_host}{suffix}"
     first = f"""https://{tls.web_host} {{{bind}
-{routes}{web}}}
+{webmail.MOVED}{web}}}
 http:// {{{bind}
   redir https://{{host}}{suffix}{{uri}} 308
 }}

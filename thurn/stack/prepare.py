@@ -147,6 +147,7 @@ def render(settings: Settings) -> list[File | Link]:
             ports,
             database=conninfo(settings, "webmail"),
             secrets={"key": secrets.ensure("webmail"), "guard": secrets.ensure("guard")},
+            portal=settings.url,
             https=settings.base_url.startswith("https://"),
         ),
         supervisor.render(state, programs(settings)),

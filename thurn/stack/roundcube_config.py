@@ -11,17 +11,24 @@ from thurn.portal.sieve import SCRIPT as PORTAL_SCRIPT
 ASKED = ("thurn", "managesieve", "markasjunk", "archive")
 PLUGINS = (*ASKED, "jqueryui", "filesystem_attachments")  # the last are loaded by those who need them
 HEAD = "<?php\n// Rendered by Thurn.\n"
-PATH = "/webmail/"
+PATH = "/"
 IDLE = 60  # minutes until a session that nobody uses ends
 
 Value = str | int | bool | None | list["Value"] | dict[str, "Value"]
 
 
 def config(
-    state: Path, ports: Mapping[str, int], *, database: str, secrets: Mapping[str, str], https: bool, largest: int
+    state: Path,
+    ports: Mapping[str, int],
+    *,
+    database: str,
+    secrets: Mapping[str, str],
+    portal: str,
+    https: bool,
+    largest: int,
 ) -> str:
     """The text of config.inc.php. It is read by webmail's user alone: it holds secrets."""
-    cookie = "__Secure-webmail" if https else "webmail"
+    cookie = "__Host-webmail" if https else "webmail"
     values: dict[str, Value] = {
         "db_dsnw": dsn(database),
         "imap_host": f"127.0.0.1:{ports['webmail_imap']}",
@@ -35,8 +42,9 @@ def config(
         "plugins": list(ASKED),
         "thurn_guard": ports["guard"],
         "thurn_secret": secrets["guard"],
+        "thurn_portal": portal,
         "thurn_https": https,
-        # Sessions: cookies go to webmail only, and no script reads them.
+        # Sessions: no script reads their cookies.
         "session_storage": "db",
         "session_lifetime": IDLE,
         "session_name": f"{cookie}-session",

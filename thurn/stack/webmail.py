@@ -50,47 +50,50 @@ _CSP = (
 _ASSETS = "css|js|svg|png|gif|jpg|ico|webp|tiff|woff|woff2|ttf|map|html"
 
 
-def routes(state: Path, *, https: bool) -> str:
-    """Lines of a Caddyfile for the host of the web interface: Roundcube below /webmail/, and of it only what is public.
+# On the host of the web interface: whoever kept the address that webmail had before it got an origin of its own.
+MOVED = "  redir /webmail /mailbox/webmail 302\n  redir /webmail/* /mailbox/webmail 302\n"
 
-    Our own cookies (administrators', mailboxes') are not handed to PHP: it has no use for them. They are replaced by
-    `$9`, a group that is not there, for an empty replacement would set the header to the pattern.
+
+def site(state: Path, *, https: bool) -> str:
+    """Lines of a Caddyfile for an origin that is webmail's alone: Roundcube, and of it only what is public.
+
+    Where the origins differ by their port only, browsers send our own cookies (administrators', mailboxes') here, too.
+    PHP does not get them. They are replaced by `$9`, a group that is not there, for an empty replacement would set the
+    header to the pattern.
     """
     plugins = "|".join(PLUGINS)
-    seen = "          env HTTPS on\n" if https else ""
-    return f"""  redir /webmail /webmail/ 308
-  handle_path /webmail/* {{
-    request_body {{
-      max_size {LARGEST + 4}MB
+    seen = "        env HTTPS on\n" if https else ""
+    strict = "    Strict-Transport-Security max-age=31536000\n" if https else ""
+    return f"""  request_body {{
+    max_size {LARGEST + 4}MB
+  }}
+  header {{
+{strict}    Content-Security-Policy "{_CSP}"
+    X-Content-Type-Options nosniff
+    X-Frame-Options SAMEORIGIN
+    Referrer-Policy no-referrer
+    Cross-Origin-Opener-Policy same-origin
+    Permissions-Policy "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+    defer
+  }}
+  root * {state}/{ROOT}
+  @entry path / /index.php
+  handle @entry {{
+    rewrite * /index.php
+    reverse_proxy unix/{state}/{SOCKET} {{
+      header_up Cookie "(__Host-)?thurn-[^=;]*=[^;]*;? ?" "$9"
+      transport fastcgi {{
+        split .php
+{seen}      }}
     }}
-    header {{
-      Content-Security-Policy "{_CSP}"
-      X-Content-Type-Options nosniff
-      X-Frame-Options SAMEORIGIN
-      Referrer-Policy no-referrer
-      Cross-Origin-Opener-Policy same-origin
-      Permissions-Policy "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
-      defer
-    }}
-    root * {state}/{ROOT}
-    @entry path / /index.php
-    handle @entry {{
-      rewrite * /index.php
-      reverse_proxy unix/{state}/{SOCKET} {{
-        header_up Cookie "(__Host-)?thurn-[^=;]*=[^;]*;? ?" "$9"
-        transport fastcgi {{
-          split .php
-{seen}        }}
-      }}
-    }}
-    @asset path_regexp ^/(skins/elastic|plugins/({plugins})|program/(js|resources))/[A-Za-z0-9_./-]+[.]({_ASSETS})$
-    handle @asset {{
-      header Cache-Control "public, max-age=86400"
-      file_server
-    }}
-    handle {{
-      respond "Not found" 404
-    }}
+  }}
+  @asset path_regexp ^/(skins/elastic|plugins/({plugins})|program/(js|resources))/[A-Za-z0-9_./-]+[.]({_ASSETS})$
+  handle @asset {{
+    header Cache-Control "public, max-age=86400"
+    file_server
+  }}
+  handle {{
+    respond "Not found" 404
   }}
 """
 
@@ -126,12 +129,13 @@ def render(
     *,
     database: str,
     secrets: Mapping[str, str],
+    portal: str,
     https: bool,
     package: Path = _PACKAGE,
 ) -> list[File | Link]:
     """All files and links. `database` is a libpq connection string for the role `thurn_webmail`; `secrets` has `key`
-    (seals what lies in sessions) and `guard` (shown to the guard)."""
-    text = config(state, ports, database=database, secrets=secrets, https=https, largest=LARGEST)
+    (seals what lies in sessions) and `guard` (shown to the guard). `portal`: base address of the web interface."""
+    text = config(state, ports, database=database, secrets=secrets, portal=portal, https=https, largest=LARGEST)
     return [
         File("webmail/fpm.conf", _fpm(state)),
         File("webmail/php.ini", _ini(state)),

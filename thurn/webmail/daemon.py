@@ -13,13 +13,13 @@ _LARGEST = 4096  # octets of a question
 
 
 async def exchange(request: Request) -> Response:
-    """`{token, way}`: 200 with the ticket, 404 for one that is void."""
+    """`{token, number}`: 200 with the ticket, 404 for one that is void. `number`: from a cookie, or empty."""
     asked = await _asked(request)
-    token, way = asked.get("token"), asked.get("way")
-    if not isinstance(token, str) or way not in ("cookie", "link"):
+    token, number = asked.get("token"), asked.get("number", "")
+    if not isinstance(token, str) or not isinstance(number, str):
         return Response(status_code=400)
     async with request.app.state.pool.connection() as db, db.transaction():
-        ticket = await service.exchange(db, token, way)
+        ticket = await service.exchange(db, token, number)
     if ticket is None:
         return Response(status_code=404)
     return JSONResponse(

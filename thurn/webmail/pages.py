@@ -1,31 +1,37 @@
-"""The way from the portal into webmail."""
+"""The way from the portal into webmail, which is another origin.
+
+    /mailbox/webmail  ->  webmail/?_thurn=open   gives the browser a random number in a cookie of webmail's
+                      ->  /mailbox/webmail?bind=…  its hash comes here, who signed in gets a token bound to it
+                      ->  webmail/?_thurn=…      the token, good once, soon, and only beside that cookie
+
+No step changes anything that somebody else could gain from, so all are plain links: who has another's browser go this
+way opens what that browser's owner may open; a token of one's own is worth nothing in another's browser.
+"""
+
+import re
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from thurn.portal.edge import AsMailbox, MailboxDb
-from thurn.web.edge import AppSettings, client_ip, is_secure
-from thurn.webmail.service import TOKEN_LASTS, invite
+from thurn.portal.edge import MaybeMailbox
+from thurn.web.edge import AppSettings, Unscoped, client_ip
+from thurn.webmail.service import invite
 
-PATH = "/webmail/"
+_HASH = re.compile(r"[0-9a-f]{64}")
 router = APIRouter(prefix="/mailbox")
 
 
-@router.post("/webmail")
-async def open_webmail(request: Request, me: AsMailbox, db: MailboxDb, settings: AppSettings) -> Response:
-    """Send the browser to webmail, with a token in a cookie: in an address it could be overheard, or planted."""
+@router.get("/webmail")
+async def open_webmail(
+    request: Request, me: MaybeMailbox, db: Unscoped, settings: AppSettings, bind: str = ""
+) -> Response:
+    """Send the browser to webmail, with a token once webmail has said what to bind it to."""
+    if me is None:
+        return RedirectResponse("/mailbox/sign-in", 303)
+    if not _HASH.fullmatch(bind):
+        return RedirectResponse(f"{settings.webmail_url}/?_thurn=open", 303)
     token = await invite(
-        db, me.workspace_id, me.mailbox_id, portal_session=me.session,
+        db, me.workspace_id, me.mailbox_id, portal_session=me.session, bound=bytes.fromhex(bind),
         ip=client_ip(request), user_agent=request.headers.get("user-agent", ""),
     )  # fmt: skip
-    answer = RedirectResponse(f"{PATH}?_task=login", 303)
-    answer.set_cookie(
-        cookie_name(secure=is_secure(settings)), token, max_age=int(TOKEN_LASTS.total_seconds()), path=PATH,
-        secure=is_secure(settings), httponly=True, samesite="lax",
-    )  # fmt: skip
-    return answer
-
-
-def cookie_name(*, secure: bool) -> str:
-    """The cookie that carries the token; Roundcube's plugin knows the name, too."""
-    return f"{'__Secure-' if secure else ''}webmail-token"
+    return RedirectResponse(f"{settings.webmail_url}/?_task=login&_thurn={token}", 303)

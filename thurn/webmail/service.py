@@ -1,27 +1,24 @@
 """Opening webmail without a second password, and closing it.
 
-Who signed in to the portal gets a token, good once and for a minute. Roundcube exchanges it, by the guard, for an app
-password that opens webmail's own doors only. That password is the session: it ends when the session does, when the
-portal's ends, when nobody used it for an hour, and after a day in any case.
+Who signed in to the portal gets a token, good once, for half a minute and in one browser. Roundcube exchanges it, by
+the guard, for an app password that opens webmail's own doors only. That password is the session: it ends when the
+session does, when the portal's ends, when nobody used it for an hour, and after a day in any case.
 """
 
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Literal
 
 from thurn.db.connect import Connection, Row
 from thurn.db.fetch import maybe, one, rows
 
-TOKEN_LASTS = timedelta(seconds=60)
+TOKEN_LASTS = timedelta(seconds=30)
 LONGEST = timedelta(hours=24)
 IDLE = timedelta(minutes=75)  # longer than Roundcube's own patience, which ends a session first
 _GRAIN = timedelta(minutes=5)  # how exactly the last use is known
 
 OPERATORS_LINK = "a link made by the operator"  # who came by it, among the sign-ins of a mailbox
-
-Way = Literal["cookie", "link"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +38,35 @@ def hashed(secret: str) -> bytes:
 
 
 async def invite(
-    db: Connection, workspace: int, mailbox_id: int, *, portal_session: bytes, ip: str = "", user_agent: str = ""
+    db: Connection,
+    workspace: int,
+    mailbox_id: int,
+    *,
+    portal_session: bytes,
+    bound: bytes,
+    ip: str = "",
+    user_agent: str = "",
 ) -> str:
-    """A token for the browser that holds this session of the portal; an earlier one of the session is void."""
+    """A token for the browser that holds this session of the portal; an earlier one of the session is void.
+
+    `bound`: SHA-256 of a number that only webmail and this browser know.
+    """
     await db.execute(
         "DELETE FROM webmail_token WHERE mailbox_id = %s AND portal_session = %s", [mailbox_id, portal_session]
     )
-    return await _token(db, workspace, mailbox_id, "cookie", portal_session, TOKEN_LASTS, ip, user_agent)
+    return await _token(db, workspace, mailbox_id, (portal_session, bound), TOKEN_LASTS, ip, user_agent)
 
 
 async def link(db: Connection, workspace: int, mailbox_id: int, *, lasts: timedelta) -> str:
     """A token for a link that opens a mailbox once, whoever has it: for operators."""
-    return await _token(db, workspace, mailbox_id, "link", None, lasts, "", OPERATORS_LINK)
+    return await _token(db, workspace, mailbox_id, (None, None), lasts, "", OPERATORS_LINK)
 
 
 async def _token(
     db: Connection,
     workspace: int,
     mailbox_id: int,
-    way: Way,
-    portal: bytes | None,
+    by: tuple[bytes, bytes] | tuple[None, None],
     lasts: timedelta,
     ip: str,
     agent: str,
@@ -68,25 +74,26 @@ async def _token(
     token = secrets.token_urlsafe(32)
     await db.execute(
         """INSERT INTO webmail_token
-             (token_hash, workspace_id, mailbox_id, way, portal_session, expires_at, ip, user_agent)
+             (token_hash, workspace_id, mailbox_id, portal_session, bound, expires_at, ip, user_agent)
            VALUES (%s, %s, %s, %s, %s, now() + %s, %s, %s)""",
-        [hashed(token), workspace, mailbox_id, way, portal, lasts, ip, _printable(agent)[:300]],
+        [hashed(token), workspace, mailbox_id, *by, lasts, ip, _printable(agent)[:300]],
     )
     return token
 
 
-async def exchange(db: Connection, token: str, way: Way) -> Ticket | None:
-    """The ticket for a token, which is void from now on; None for one used, over, forged, or come another way."""
+async def exchange(db: Connection, token: str, number: str = "") -> Ticket | None:
+    """The ticket for a token, which is void from now on; None for one used, over, forged, or of another browser."""
     found = await maybe(
         db,
         """DELETE FROM webmail_token t USING mailbox m
            WHERE t.token_hash = %s AND m.id = t.mailbox_id
            RETURNING t.workspace_id, t.mailbox_id, t.portal_session, t.ip, t.user_agent, m.address, m.name,
              m.created_at,
-             t.way = %s AND m.enabled AND t.expires_at > now() AND (t.portal_session IS NULL OR EXISTS (
+             (t.bound IS NULL OR t.bound = %s) AND m.enabled AND t.expires_at > now()
+               AND (t.portal_session IS NULL OR EXISTS (
                SELECT 1 FROM mailbox_session s WHERE s.token_hash = t.portal_session
                  AND s.mailbox_id = t.mailbox_id AND s.expires_at > now() AND NOT s.second_step)) AS good""",
-        [hashed(token), way],
+        [hashed(token), hashed(number)],
     )
     if found is None or not found["good"]:
         return None

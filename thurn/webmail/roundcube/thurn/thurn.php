@@ -3,14 +3,14 @@
 /**
  * Signs people in to webmail who signed in to their mailbox before, and keeps Roundcube to what Thurn allows.
  *
- * A one-time token (from a cookie that the portal set, or from an operator's link) is exchanged at Thurn's guard for a
- * password that opens webmail's own doors only and lives as long as this session. Roundcube's own form signs nobody in.
+ * A one-time token (from the portal and bound to this browser, or from an operator's link) is exchanged at Thurn's guard
+ * for a password that opens webmail's own doors only and lives as long as this session. Roundcube's own form signs nobody in.
  */
 class thurn extends rcube_plugin
 {
     public $noajax = false;
 
-    private const HOME = '/mailbox';
+    private const OPENING = 120; // seconds in which the portal must have answered
     private const PATIENCE = 5; // seconds for an answer of the guard
 
     private $rc;
@@ -30,7 +30,7 @@ class thurn extends rcube_plugin
         $this->register_action('plugin.thurn', [$this, 'to_portal']);
         $this->add_texts('localization/');
         $this->add_button([
-            'type' => 'link', 'label' => 'thurn.portal', 'href' => self::HOME, 'class' => 'button-thurn portal',
+            'type' => 'link', 'label' => 'thurn.portal', 'href' => $this->portal(), 'class' => 'button-thurn portal',
             'innerclass' => 'inner', 'id' => 'thurn-portal',
         ], 'taskbar');
     }
@@ -41,9 +41,12 @@ class thurn extends rcube_plugin
     public function startup($args)
     {
         $signed_in = !empty($_SESSION['user_id']);
-        [$way, $token] = $this->token();
+        if (($_GET['_thurn'] ?? null) === 'open') {
+            $this->leave_for($this->portal('/webmail?bind=' . hash('sha256', $this->new_number())));
+        }
+        $token = $this->token();
         if ($token !== null && !$this->rc->output->ajax_call) {
-            [$status, $answer] = $this->ask('exchange', ['token' => $token, 'way' => $way]);
+            [$status, $answer] = $this->ask('exchange', ['token' => $token, 'number' => $this->number()]);
             if ($status === 0) {
                 $this->stop(503, 'Webmail cannot sign you in at the moment. Nothing is lost: try again in a minute.');
             }
@@ -117,7 +120,7 @@ class thurn extends rcube_plugin
     /** Instead of Roundcube's form: the front door. */
     public function unauthenticated($args)
     {
-        $this->leave_for(self::HOME);
+        $this->leave_for($this->portal());
     }
 
     /** Who leaves webmail leaves the portal that it was opened from, too: the next at this computer is another. */
@@ -126,7 +129,7 @@ class thurn extends rcube_plugin
         if ($this->leaving) {
             $this->ask('sign-out', ['secret' => $this->leaving]);
         }
-        $this->leave_for(self::HOME . '/sign-in');
+        $this->leave_for($this->portal('/sign-in'));
     }
 
     // ------------------------------------------------------------ what one may write as
@@ -187,22 +190,51 @@ class thurn extends rcube_plugin
 
     public function to_portal()
     {
-        $this->leave_for(self::HOME . '/security');
+        $this->leave_for($this->portal('/security'));
     }
 
     // ------------------------------------------------------------ small things
 
-    /** How this browser came with a token, and the token; the cookie is taken from it at once. */
+    /** A page of the portal: another origin. */
+    private function portal($path = '')
+    {
+        return $this->rc->config->get('thurn_portal') . '/mailbox' . $path;
+    }
+
+    /** The token this browser came with. */
     private function token()
     {
-        $name = ($this->rc->config->get('thurn_https') ? '__Secure-' : '') . 'webmail-token';
-        $token = $_COOKIE[$name] ?? null;
-        if ($token !== null) {
-            setcookie($name, '', ['expires' => 1, 'path' => '/webmail/', 'httponly' => true, 'samesite' => 'Lax',
-                'secure' => (bool) $this->rc->config->get('thurn_https')]);
+        $token = $_GET['_thurn'] ?? null;
+        return is_string($token) && preg_match('/^[A-Za-z0-9_-]{43}$/D', $token) ? $token : null;
+    }
+
+    /** A number that only this browser and we know: a token of the portal is good beside it alone. */
+    private function new_number()
+    {
+        $number = rtrim(strtr(base64_encode(random_bytes(32)), '+/', '-_'), '=');
+        $this->keep_number($number, time() + self::OPENING);
+        return $number;
+    }
+
+    /** The number this browser was given, which is taken from it at once; empty if there is none. */
+    private function number()
+    {
+        $number = $_COOKIE[$this->number_cookie()] ?? '';
+        if ($number !== '') {
+            $this->keep_number('', 1);
         }
-        [$way, $token] = $token !== null ? ['cookie', $token] : ['link', $_GET['_thurn'] ?? null];
-        return is_string($token) && preg_match('/^[A-Za-z0-9_-]{43}$/D', $token) ? [$way, $token] : [$way, null];
+        return is_string($number) ? $number : '';
+    }
+
+    private function keep_number($number, $expires)
+    {
+        setcookie($this->number_cookie(), $number, ['expires' => $expires, 'path' => '/', 'httponly' => true,
+            'samesite' => 'Lax', 'secure' => (bool) $this->rc->config->get('thurn_https')]);
+    }
+
+    private function number_cookie()
+    {
+        return ($this->rc->config->get('thurn_https') ? '__Host-' : '') . 'webmail-number';
     }
 
     /** The password of the session. */
@@ -248,7 +280,7 @@ class thurn extends rcube_plugin
             . '<meta name="viewport" content="width=device-width, initial-scale=1">'
             . '<meta name="color-scheme" content="light dark">'
             . '<link rel="stylesheet" href="plugins/thurn/notice.css"></head><body><main><h1>Webmail</h1><p>'
-            . htmlspecialchars($text) . '</p><p><a href="' . self::HOME . '">Your mailbox</a></p></main></body></html>';
+            . htmlspecialchars($text) . '</p><p><a href="' . htmlspecialchars($this->portal()) . '">Your mailbox</a></p></main></body></html>';
         exit;
     }
 }
