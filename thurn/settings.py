@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     )
     trace_days: int = Field(default=30, ge=1, description="How many days back the message trace can be searched.")
     retry_first: int = Field(default=300, description="Seconds until a deferred mail is tried again; grows from there.")
+    retry_hours: int = Field(
+        default=48, ge=1, le=240, description="Hours a campaign's mail is tried before it counts as a soft bounce."
+    )
 
     @model_validator(mode="after")
     def _webmail_alone(self) -> Self:

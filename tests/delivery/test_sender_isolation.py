@@ -75,6 +75,7 @@ async def test_a_campaign_that_breaks_is_paused_and_the_others_are_sent(
         await snapshot(system, campaign, clean)
     sender = Sender(clean)
     sender._life = await sender._begin()
+    await sender._board.read(system, clean.node, frozenset({"e1"}))
 
     async def get(db: Connection, campaign: int) -> Any:
         if campaign == broken:
@@ -101,9 +102,23 @@ async def test_a_mail_that_cannot_be_made_fails_and_does_not_end_the_sender(clea
             raise TypeError("no such thing")
 
     sender = Sender(clean)
+    sender._board.names = {1: "e1"}
     await sender._hand_over(
         cast("Session", None), Claim(1, 2, 1, "a@reader.example", "other", {}), cast("Composer", Broken())
     )
     (outcome,) = sender._outcomes
     assert (outcome.kind, outcome.delivery_id, outcome.attempt) == ("failed", 2, 1)
     assert "no such thing" in (outcome.reply or "")
+
+
+@pytest.mark.parametrize(
+    ("names", "suspended"), [({}, frozenset()), ({1: "e1"}, frozenset({("e1", "other")}))], ids=["removed", "suspended"]
+)
+async def test_what_was_claimed_for_a_lane_that_has_closed_since_goes_back(
+    clean: Settings, names: dict[int, str], suspended: frozenset[tuple[str, str]]
+) -> None:
+    sender = Sender(clean)
+    sender._board.names, sender._board.suspended = names, suspended
+    await sender._hand_over(cast("Session", None), Claim(1, 2, 1, "a@x.example", "other", {}), cast("Composer", None))
+    (outcome,) = sender._outcomes
+    assert (outcome.kind, outcome.reply) == ("returned", None)

@@ -10,6 +10,7 @@ from thurn.delivery.providers import PROVIDERS
 from thurn.settings import SERVICES
 from thurn.stack import caddy, dovecot, postfix_mx, postfix_out, postgres, redis, rspamd, supervisor
 from thurn.stack.files import File
+from thurn.stack.out_plan import Egress, Override, Plan, load_plan
 from thurn.stack.postfix import Service, inner_door
 from thurn.stack.prepare import database_url, fqdn
 from thurn.stack.supervisor import Program
@@ -17,9 +18,20 @@ from thurn.stack.supervisor import Program
 STATE = Path("/srv/thurn")
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - rendered, not bound
 PORTS = {service: 2501 + i for i, service in enumerate(SERVICES)}
+ONE = Plan()
+THREE = Plan(
+    (
+        Egress("e1"),
+        Egress("four", bind4="192.0.2.4", helo="four.example"),
+        Egress("six", bind6="2001:db8::6", helo="six.example"),
+    ),
+    (Override("", "google", connections=7), Override("six", "google", connections=2, per_connection=9)),
+)
 
 
-def mx(*, listen: str = "127.0.0.1", simulate: bool = True, smtp: int = 2501) -> dict[str, str]:
+def mx(
+    *, listen: str = "127.0.0.1", simulate: bool = True, smtp: int = 2501, people: Egress | None = None
+) -> dict[str, str]:
     return by_path(
         postfix_mx.render(
             STATE,
@@ -29,23 +41,30 @@ def mx(*, listen: str = "127.0.0.1", simulate: bool = True, smtp: int = 2501) ->
             database="postgresql://thurn_postfix:pw@/thurn?host=/srv/thurn/db/run",
             retry_first=300,
             simulate=simulate,
+            people=people,
         )
     )
 
 
 def out(
-    *, listen: str = "127.0.0.1", simulate: bool = True, smtp: int = 2501, retry_first: int = 300
+    *,
+    listen: str = "127.0.0.1",
+    simulate: bool = True,
+    smtp: int = 2501,
+    retry_first: int = 300,
+    plan: Plan = ONE,
 ) -> dict[str, str]:
-    return by_path(
-        postfix_out.render(
-            STATE,
-            PORTS | {"smtp": smtp},
-            hostname="mail.example",
-            listen=listen,
-            retry_first=retry_first,
-            simulate=simulate,
-        )
+    ports = PORTS | {"smtp": smtp}
+    rendered = postfix_out.render(
+        STATE,
+        ports,
+        hostname="mail.example",
+        retry_first=retry_first,
+        retry_hours=48,
+        simulate=simulate,
+        plan=plan,
     )
+    return by_path([*rendered, *postfix_out.first_files(ports, plan, listen=listen, simulate=simulate)])
 
 
 def by_path(files: list[File]) -> dict[str, str]:
@@ -142,7 +161,7 @@ def test_mx_listens_where_it_is_told_and_where_out_finds_it(listen: str, smtp: i
     master = mx(listen=listen, smtp=smtp)["mx/etc/master.cf"]
     assert re.findall(rf"(?m)^\S*\b{smtp} inet", master) == lines
     host = inner_door(listen, smtp)
-    assert f"[{host}]:{smtp}\n" in out(listen=listen, smtp=smtp)["out/etc/transports"]
+    assert f"[{host}]:{smtp}\n" in out(listen=listen, smtp=smtp)["out/lanes/transports"]
     assert listen == EVERYWHERE or f"{host}:{smtp} inet" in lines
     assert smtp != 25 or host != "127.0.0.1", "Postfix would call this a loop"
 
@@ -168,33 +187,103 @@ def test_webmails_door_for_sending_is_on_loopback_wherever_mx_listens() -> None:
         assert re.findall(rf"(?m)^(\S*)\b{PORTS['webmail_smtp']} inet", master) == ["127.0.0.1:"]
 
 
+def transport(sender: str, plan: Plan = ONE, suspended: tuple[tuple[str, str], ...] = (), **more: bool) -> str | None:
+    """What regexp_table(5) makes of an envelope sender: the first line counts, $1 and $2 are filled in."""
+    simulate = more.get("simulate", False)
+    table = postfix_out.transports(PORTS, plan, listen="127.0.0.1", simulate=simulate, suspended=suspended)
+    for line in table.splitlines():
+        pattern, result = line.split(" ", 1)
+        if found := re.search(pattern.strip("/"), sender):
+            return re.sub(r"\$(\d)", lambda number: found[int(number[1])], result)
+    return None
+
+
 @pytest.mark.parametrize(
-    ("sender", "simulated", "real"),
+    ("sender", "next_hop"),
     [
-        ("b.e1.google.Ab-_1@bounce.x.example", f"e1-google:[127.0.0.1]:{PORTS['sim_smtp']}", "e1-google:"),
-        ("b.e1.other.Ab@bounce.x.example", f"e1-other:[127.0.0.1]:{PORTS['sim_smtp']}", "e1-other:"),
-        ("b.e1.local.Ab@bounce.x.example", "e1-local:[127.0.0.1]:2501", "e1-local:[127.0.0.1]:2501"),
-        ("b.e9.google.Ab@bounce.x.example", None, None),
-        ("b.e1.nobody.Ab@bounce.x.example", None, None),
-        ("resi@x.example", None, None),
-        ("x@b.e1.google.Ab@bounce.x.example", None, None),
+        ("b.e1.google.Ab-_1@bounce.x.example", "e1-google:"),
+        ("b.four.other.Ab@bounce.x.example", "four-other:"),
+        ("b.six.google.Ab@bounce.x.example", "six-google:"),
+        ("b.e9.google.Ab@bounce.x.example", "e1-google:"),  # an egress that is gone: the first one carries it
+        ("b.e1.nobody.Ab@bounce.x.example", None),  # default_transport
+        ("b.e1x.google", None),
+        ("resi@x.example", None),
+        ("x@b.e1.google.Ab@bounce.x.example", None),
     ],
 )
-def test_the_envelope_sender_names_the_transport(sender: str, simulated: str | None, real: str | None) -> None:
-    for expected, simulate in ((simulated, True), (real, False)):
-        table = [
-            line.split(" ", 1)
-            for line in postfix_out.transports(PORTS, listen="127.0.0.1", simulate=simulate).splitlines()
-        ]
-        hits = [result for pattern, result in table if re.search(pattern.strip("/"), sender)]
-        assert hits == ([expected] if expected else [])
+def test_the_envelope_sender_names_the_transport(sender: str, next_hop: str | None) -> None:
+    assert transport(sender, THREE) == next_hop
+    door = "[::1]" if sender.startswith("b.six") else "[127.0.0.1]"
+    simulated = next_hop and f"{next_hop}{door}:{PORTS['sim_smtp']}"
+    assert transport(sender, THREE, simulate=True) == simulated
 
 
-def test_out_has_a_transport_with_its_own_cap_for_each_provider() -> None:
-    files = out()
-    for provider in PROVIDERS:
-        assert re.search(rf"(?m)^e1-{provider} unix - - n - (\d+) smtp$", files["out/etc/master.cf"])
-        assert int(parameter(files["out/etc/main.cf"], f"e1-{provider}_destination_concurrency_limit")) > 0
+@pytest.mark.parametrize("egress", ["e1", "four", "gone"])
+def test_mail_for_this_server_goes_to_mx(egress: str) -> None:
+    for simulate in (True, False):
+        found = transport(f"b.{egress}.local.Ab@bounce.x.example", THREE, simulate=simulate)
+        assert found == f"{'e1' if egress == 'gone' else egress}-local:[127.0.0.1]:2501"
+
+
+def test_a_suspended_lane_waits_and_no_other() -> None:
+    suspended = (("e1", "google"),)
+    held = transport("b.e1.google.x@b.example", THREE, suspended)
+    assert held == "retry:4.7.0 suspended by Thurn: e1 at google"
+    assert transport("b.four.google.x@b.example", THREE, suspended) == "four-google:"
+    assert transport("b.e1.other.x@b.example", THREE, suspended) == "e1-other:"
+
+
+def test_out_has_a_transport_with_its_own_cap_for_each_egress_and_provider() -> None:
+    files = out(plan=THREE)
+    for egress in ("e1", "four", "six"):
+        for provider in PROVIDERS:
+            assert re.search(rf"(?m)^{egress}-{provider} unix - - n - (\d+) smtp$", files["out/etc/master.cf"])
+            name = f"{egress}-{provider}_destination_concurrency_limit"
+            assert int(parameter(files["out/etc/main.cf"], name)) > 0
+
+
+def services(text: str) -> dict[str, str]:
+    return {part.split()[0]: part for part in re.split(r"(?m)^(?=\S)", text) if part and not part.startswith("#")}
+
+
+def test_an_egress_leaves_by_its_address_and_name_and_by_no_other_protocol() -> None:
+    found = services(out(plan=THREE, simulate=False)["out/etc/master.cf"])
+    assert "smtp_bind_address" not in found["e1-google"]
+    assert "inet_protocols" not in found["e1-google"]
+    assert "{smtp_bind_address = 192.0.2.4}" in found["four-google"]
+    assert "{inet_protocols = ipv4}" in found["four-google"]
+    assert "{smtp_helo_name = four.example}" in found["four-google"]
+    assert "{smtp_bind_address6 = 2001:db8::6}" in found["six-google"]
+    assert "{inet_protocols = ipv6}" in found["six-google"]
+    assert "smtp_bind_address" not in found["six-local"], "loopback is no place for it"
+
+
+def test_an_operators_limit_counts_and_the_narrower_one_more() -> None:
+    files = out(plan=THREE)
+    found = services(files["out/etc/master.cf"])
+    assert [found[f"{egress}-google"].split()[6] for egress in ("e1", "four", "six")] == ["7", "7", "2"]
+    assert "{smtp_connection_reuse_count_limit = 9}" in found["six-google"]
+    assert parameter(files["out/etc/main.cf"], "six-google_destination_concurrency_limit") == "2"
+
+
+def test_no_small_server_gets_all_connections_of_the_others() -> None:
+    main = out(simulate=False)["out/etc/main.cf"]
+    assert parameter(main, "e1-other_destination_concurrency_limit") == "10"
+
+
+def test_peoples_mail_may_have_an_egress_of_its_own() -> None:
+    found = services(mx(people=THREE.egresses[1])["mx/etc/master.cf"])
+    for client in ("smtp", "relay"):
+        assert "{smtp_bind_address = 192.0.2.4}" in found[client]
+    assert "smtp_bind_address" not in "".join(services(mx()["mx/etc/master.cf"]).values())
+
+
+def test_the_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    assert load_plan(tmp_path) == ONE
+    for plan in (ONE, THREE, Plan(THREE.egresses, (), THREE.egresses[2])):
+        (tmp_path / "out/plan.json").write_text(plan.text())
+        assert load_plan(tmp_path) == plan
 
 
 def test_out_has_neither_sql_nor_milters_nor_foreign_clients() -> None:

@@ -17,7 +17,8 @@ WHERE cl.campaign_id = %(campaign)s AND m.contact_id > %(cursor)s ORDER BY m.con
 
 _NEW_DOMAINS = f"""
 SELECT DISTINCT lower(split_part(c.email, '@', 2)) AS domain FROM ({_MEMBERS}) m JOIN contact c ON c.id = m.contact_id
-WHERE NOT EXISTS (SELECT 1 FROM provider_domain p WHERE p.domain = lower(split_part(c.email, '@', 2)))
+WHERE NOT EXISTS (SELECT 1 FROM provider_domain p
+                  WHERE p.domain = lower(split_part(c.email, '@', 2)) AND p.expires_at > now())
 """  # noqa: S608 - no values are put in here
 
 # Due since ever, not since now: a clock that is set back must not make a whole campaign wait until it is now again.
@@ -80,12 +81,20 @@ async def snapshot(db: Connection, campaign: int, settings: Settings, *, chunk: 
             return
 
 
+# A domain without an answer (or without MX) is asked again soon, and stays with the provider it had.
+_REMEMBER = """
+INSERT INTO provider_domain AS p (domain, provider, expires_at)
+VALUES (%s, %s, now() + CASE WHEN %s THEN interval '7 days' ELSE interval '1 hour' END)
+ON CONFLICT (domain) DO UPDATE SET looked_up_at = now(), expires_at = excluded.expires_at,
+  provider = CASE WHEN excluded.expires_at > now() + interval '1 day' THEN excluded.provider ELSE p.provider END
+"""
+
+
 async def _remember(db: Connection, hosts: dict[str, list[str]]) -> None:
     if hosts:
         async with db.cursor() as cursor:
             await cursor.executemany(
-                "INSERT INTO provider_domain (domain, provider) VALUES (%s, %s) ON CONFLICT (domain) DO NOTHING",
-                [(domain, provider_of(found)) for domain, found in sorted(hosts.items())],
+                _REMEMBER, [(domain, provider_of(found), bool(found)) for domain, found in sorted(hosts.items())]
             )
 
 

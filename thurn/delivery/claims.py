@@ -8,27 +8,26 @@ from thurn.audience.barring import condition
 from thurn.db.connect import Connection
 from thurn.delivery.outcomes import Outcome, append
 
-# Handed over and not yet answered by the provider, per provider. Postfix holds minutes, never campaigns: beyond this
-# the rest waits in the ledger, where pause and cancel reach it.
-IN_FLIGHT = 5000
-
-# A lane is a campaign at a provider. One index probe per lane, however long the queue is.
-_LANES = f"""
-WITH sending AS MATERIALIZED (SELECT id, workspace_id FROM campaign WHERE state = 'sending'),
-busy AS MATERIALIZED (
-  SELECT t.provider FROM campaign_tally t JOIN sending s ON s.id = t.campaign_id
-  WHERE t.measure IN ('handed_over', 'delivered', 'deferred', 'bounced_hard', 'bounced_soft', 'unknown')
-  GROUP BY t.provider
-  HAVING sum(CASE WHEN t.measure = 'handed_over' THEN t.n ELSE -t.n END) > {IN_FLIGHT}
-)
-SELECT s.workspace_id, s.id AS campaign_id, p.provider
-FROM sending s
+# A campaign at a provider. One index probe for each, however long the queue is. `speed`: mails a minute.
+_WAITING = """
+SELECT s.workspace_id, s.id AS campaign_id, p.provider, NULL::float AS speed
+FROM campaign s
 CROSS JOIN LATERAL (SELECT DISTINCT t.provider FROM campaign_tally t WHERE t.campaign_id = s.id) p
-WHERE p.provider NOT IN (SELECT provider FROM busy)
+WHERE s.state = 'sending'
   AND EXISTS (SELECT 1 FROM delivery d WHERE d.campaign_id = s.id AND d.provider = p.provider AND d.state = 'queued'
               AND d.send_at <= now())
 ORDER BY s.workspace_id, s.id, p.provider
-"""  # noqa: S608 - a constant
+"""
+
+# Locked until the claim is committed: what it counts is what was claimed.
+_CAP = """
+SELECT cap - sent AS left FROM day_cap
+WHERE egress_id = %(egress)s AND provider = %(provider)s AND day = (now() AT TIME ZONE 'UTC')::date FOR UPDATE
+"""
+_COUNT = """
+UPDATE day_cap SET sent = sent + %(n)s
+WHERE egress_id = %(egress)s AND provider = %(provider)s AND day = (now() AT TIME ZONE 'UTC')::date
+"""
 
 _CLAIM = f"""
 WITH candidate AS MATERIALIZED (
@@ -37,7 +36,7 @@ WITH candidate AS MATERIALIZED (
     AND EXISTS (SELECT 1 FROM campaign c WHERE c.id = %(campaign)s AND c.state = 'sending')
   ORDER BY d.send_at, d.id LIMIT %(limit)s FOR UPDATE OF d SKIP LOCKED
 ), leased AS (
-  UPDATE delivery d SET state = 'leased', lease = %(life)s, attempt = d.attempt + 1
+  UPDATE delivery d SET state = 'leased', lease = %(life)s, attempt = d.attempt + 1, egress = %(egress)s
   FROM candidate WHERE d.campaign_id = %(campaign)s AND d.id = candidate.id
   RETURNING d.id, d.workspace_id, d.contact_id, d.recipient, d.provider, d.attempt
 )
@@ -57,6 +56,7 @@ class Lane:
     workspace: int
     campaign: int
     provider: str
+    speed: float | None = None  # mails a minute that the campaign may do, at all providers together
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +69,37 @@ class Claim:
     recipient: str
     provider: str
     fields: Mapping[str, str]
+    egress: int = 1  # egress.id
 
 
 async def open_lanes(db: Connection) -> list[Lane]:
-    """Lanes with something to send now, at providers that are not full."""
-    rows = await (await db.execute(_LANES)).fetchall()
-    return [Lane(r["workspace_id"], r["campaign_id"], r["provider"]) for r in rows]
+    """Lanes with something to send now; which egress may take how much of it is decided by pacing."""
+    rows = await (await db.execute(_WAITING)).fetchall()
+    return [Lane(r["workspace_id"], r["campaign_id"], r["provider"], r["speed"]) for r in rows]
 
 
-async def claim(db: Connection, lane: Lane, life: int, limit: int) -> list[Claim]:
+async def claim(db: Connection, lane: Lane, life: int, limit: int, egress: int = 1) -> list[Claim]:
     """Take up to `limit` deliveries of a lane for this life of the sender, in one transaction of its own.
 
-    Suppression and consent are looked at here, at the last moment: who left a second ago gets nothing.
+    Suppression and consent are looked at here, at the last moment: who left a second ago gets nothing. So is the day's
+    cap of the egress at the provider: what is claimed counts, also if it is given back.
     """
     async with db.transaction():
-        values = {"campaign": lane.campaign, "provider": lane.provider, "life": life, "limit": limit}
+        values = {
+            "campaign": lane.campaign,
+            "provider": lane.provider,
+            "life": life,
+            "limit": limit,
+            "egress": egress,
+            "n": 0,
+        }
+        cap = await (await db.execute(_CAP, values)).fetchone()
+        if cap is not None:
+            values["limit"] = max(0, min(limit, cap["left"]))
         rows = await (await db.execute(_CLAIM, values)).fetchall()
         barred = [row for row in rows if row["barred"]]
+        if cap is not None and len(rows) > len(barred):
+            await db.execute(_COUNT, values | {"n": len(rows) - len(barred)})
         if barred:
             now = datetime.now(UTC)
             await append(
@@ -103,6 +117,7 @@ async def claim(db: Connection, lane: Lane, life: int, limit: int) -> list[Claim
             row["recipient"],
             row["provider"],
             {key: value if isinstance(value, str) else str(value) for key, value in row["fields"].items()},
+            egress,
         )
         for row in rows
         if not row["barred"]
@@ -110,6 +125,15 @@ async def claim(db: Connection, lane: Lane, life: int, limit: int) -> list[Claim
 
 
 async def begin_life(db: Connection, node: str) -> int:
-    """A new life of the sender on `node`; returns its id."""
+    """A new life of the sender on `node`; returns its id.
+
+    The egress of the installation is made before anybody knows what its machine is called: the first sender takes it.
+    """
+    await db.execute(
+        """UPDATE egress SET node = %(node)s
+           WHERE name = 'e1' AND node = 'main' AND NOT EXISTS (SELECT 1 FROM sender_life WHERE node = 'main')
+             AND NOT EXISTS (SELECT 1 FROM egress WHERE node = %(node)s)""",
+        {"node": node},
+    )
     row = await (await db.execute("INSERT INTO sender_life (node) VALUES (%s) RETURNING id", [node])).fetchone()
     return int(row["id"]) if row else 0

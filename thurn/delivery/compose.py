@@ -77,11 +77,10 @@ class Composer:
         base_url: str,
         tracking: TrackingTokens,
         verp: VerpTokens,
-        egress: str = "e1",
     ) -> None:
         self._workspace, self._campaign = workspace, campaign
         self._sender, self._program, self._signers = sender, program, signers
-        self._base_url, self._tracking, self._verp, self._egress = base_url, tracking, verp, egress
+        self._base_url, self._tracking, self._verp = base_url, tracking, verp
         self._domain = sender.address.rpartition("@")[2].lower()
         boundary = f"=_{workspace}.{campaign}.thurn"  # "=_" never stands in quoted-printable (RFC 2045, 6.7)
         part = "Content-Type: text/{}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
@@ -101,8 +100,10 @@ class Composer:
             constant.append(Header.of("Reply-To", sender.reply_to))
         self._constant = constant
 
-    def compose(self, delivery: int, recipient: str, provider: str, fields: Mapping[str, str]) -> Letter:
-        """The mail of one delivery; `Unsendable` if the address or a value does not allow one."""
+    def compose(
+        self, delivery: int, recipient: str, provider: str, fields: Mapping[str, str], egress: str = "e1"
+    ) -> Letter:
+        """The mail of one delivery by one egress; `Unsendable` if the address or a value does not allow one."""
         if not recipient.isascii():
             raise Unsendable("The address has characters outside ASCII, which needs SMTPUTF8.")
         if any(c <= " " or c in '<>"\\\x7f' for c in recipient):
@@ -112,7 +113,7 @@ class Composer:
             body = self._program.render({**fields, "email": recipient}, urls)
         except RenderError as error:
             raise Unsendable(f"The template can't be filled in for this contact: {error}") from error
-        local = self._verp.local_part(self._egress, provider, self._campaign, delivery)
+        local = self._verp.local_part(egress, provider, self._campaign, delivery)
         envelope = f"{local}@{self._sender.bounce_host}"
         now = int(time.time())
         headers = [

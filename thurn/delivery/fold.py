@@ -28,7 +28,8 @@ RETURNING id, campaign_id, delivery_id, kind, at, attempt, category, hard, reply
 # Keyed on both columns of the primary key, so that each row is one index probe in one partition.
 _LOOK = """
 SELECT d.campaign_id, d.id, d.workspace_id, d.contact_id, d.recipient, d.provider, d.state::text AS state, d.attempt,
-       d.deferrals, d.handed_over_at, d.settled_at, d.category, d.hard, d.reply, d.complained, d.replied
+       d.deferrals, d.handed_over_at, d.settled_at, d.category, d.hard, d.reply, d.complained, d.replied,
+       coalesce(d.egress, 1) AS egress
 FROM delivery d WHERE d.campaign_id = %s AND d.id = ANY(%s) FOR UPDATE
 """
 
@@ -57,6 +58,14 @@ SELECT * FROM unnest(%s::int[], %s::bigint[], %s::text[], %s::text[], %s::bigint
 ON CONFLICT (campaign_id, provider, measure) DO UPDATE SET n = campaign_tally.n + excluded.n
 """
 
+# What pacing asks: how much of each lane is on its way.
+_LANES = """
+INSERT INTO lane_tally (campaign_id, egress_id, provider, measure, n)
+SELECT * FROM unnest(%s::bigint[], %s::smallint[], %s::text[], %s::text[], %s::bigint[])
+ON CONFLICT (campaign_id, egress_id, provider, measure) DO UPDATE SET n = lane_tally.n + excluded.n
+"""
+_OF_LANES = frozenset({"handed_over", "delivered", "deferred", "bounced_hard", "bounced_soft", "unknown"})
+
 
 @dataclass(slots=True)
 class _Batch:
@@ -64,6 +73,7 @@ class _Batch:
 
     entries: dict[Key, Entry] = field(default_factory=dict)
     tallies: Counter[tuple[int, int, str, str]] = field(default_factory=Counter)
+    lanes: Counter[tuple[int, int, str, str]] = field(default_factory=Counter)
     events: list[tuple[Any, ...]] = field(default_factory=list)
     suppressions: list[Found] = field(default_factory=list)
     soft: dict[int, Found] = field(default_factory=dict)  # contact -> what it is suppressed for if it is a pattern
@@ -130,6 +140,8 @@ def _entry(row: Row) -> Entry:
 def _note(batch: _Batch, row: Row, outcome: Row, change: Change) -> None:
     for measure, n in change.tallies.items():
         batch.tallies[row["workspace_id"], row["campaign_id"], row["provider"], measure] += n
+        if measure in _OF_LANES:
+            batch.lanes[row["campaign_id"], row["egress"], row["provider"], measure] += n
     if change.event:
         detail = {
             name: outcome[name]
@@ -188,9 +200,10 @@ async def _write(db: Connection, batch: _Batch) -> None:
         await db.execute(_WRITE, [*map(list, zip(*values, strict=True)), campaign])
     if batch.events:
         await db.execute(_EVENTS, [*map(list, zip(*batch.events, strict=True))])
-    moved = sorted((key, n) for key, n in batch.tallies.items() if n)
-    if moved:
-        await db.execute(_TALLY, [*map(list, zip(*[(*key, n) for key, n in moved], strict=True))])
+    for query, counted in ((_TALLY, batch.tallies), (_LANES, batch.lanes)):
+        moved = sorted((key, n) for key, n in counted.items() if n)
+        if moved:
+            await db.execute(query, [*map(list, zip(*[(*key, n) for key, n in moved], strict=True))])
     for found in batch.suppressions:
         await suppress(db, found)
     for contact, found in batch.soft.items():  # after the events, which they are counted from

@@ -18,11 +18,14 @@ import structlog
 import uvloop
 
 from thurn.db.connect import Connection, connect
-from thurn.delivery.claims import Claim, begin_life, claim, open_lanes
+from thurn.delivery.board import Board
+from thurn.delivery.claims import Claim, Lane, begin_life, claim, open_lanes
 from thurn.delivery.compose import Composer, Unsendable
 from thurn.delivery.composers import Composers, NotReady
+from thurn.delivery.lanes import Table, drained
 from thurn.delivery.out_queue import client_ports
 from thurn.delivery.outcomes import Kind, Outcome, append
+from thurn.delivery.pacing import Buckets, Wish, allot
 from thurn.delivery.reconcile import Unknown, declare_lost, leases_of, settle
 from thurn.delivery.sessions import Served, SessionBook
 from thurn.heartbeat import beat
@@ -45,6 +48,8 @@ _SWEEP = 30.0  # seconds between those looks
 _OUR_FAULT = "Thurn could not prepare this campaign; the sender's log says why. Resume it when that is mended."
 _ADOPT = 60.0  # seconds between looks for leases of this life that it was never told of
 _STALE = 30.0  # seconds after which a claim that could not be written is given back
+_LOOK = 0.5  # seconds between looks at pools, limits and pace: what shaping suspends stops within a second
+_DRAINED = 10.0  # seconds between looks whether a removed egress may go
 
 
 class Sender:
@@ -67,6 +72,9 @@ class Sender:
         self._book = SessionBook(settings.state / "run" / "sender.sessions")
         self._stopping = asyncio.Event()
         self._broken: BaseException | None = None
+        self._board = Board()
+        self._buckets = Buckets()
+        self._table = Table(settings)
 
     async def run(self) -> None:
         """Send until told to stop (SIGTERM), then finish what is in the sockets and give the rest back."""
@@ -78,6 +86,7 @@ class Sender:
         background = [
             self._start(self._forever("reconcile", self._reconcile)),
             self._start(self._forever("flush", self._flush)),
+            self._start(self._forever("lanes", self._watch_lanes)),
             self._start(beat(self._settings, "sender")),
         ]
         claiming = self._start(self._forever("claim", self._claim))
@@ -132,34 +141,76 @@ class Sender:
     # ---- claiming
 
     async def _claim(self, db: Connection) -> None:
-        adopted = -_ADOPT
+        adopted = cleared = -_ADOPT
+        turn = 0
         while not self._stopping.is_set():
             # Again and again: the server may finish a commit long after the connection that asked for it was lost.
             if time.monotonic() - adopted > _ADOPT:
                 await self._adopt_orphans(db)
                 adopted = time.monotonic()
-            lanes = await open_lanes(db) if self._ready.qsize() < BACKLOG else []
-            # One batch of each lane in turn: a campaign with a million does not starve one with ten.
-            for lane in lanes:
-                while self._ready.qsize() >= BACKLOG and not self._stopping.is_set():
-                    await asyncio.sleep(0.005)
-                if self._stopping.is_set():
-                    return
-                try:
-                    composer = await self._composers.get(db, lane.campaign)
-                except NotReady as error:
-                    await self._pause(db, lane.campaign, str(error))
-                    continue
-                except psycopg.Error:
-                    raise
-                except Exception:  # one campaign must not stop all the others
-                    log.exception("a campaign can't be prepared", campaign=lane.campaign)
-                    await self._pause(db, lane.campaign, _OUR_FAULT)
-                    continue
-                for claimed in await claim(db, lane, self._life, BATCH):
-                    self._held.add(Unknown(claimed.campaign, claimed.delivery, claimed.attempt))
-                    self._ready.put_nowait((claimed, composer, time.monotonic()))
-            await asyncio.sleep(0.005 if lanes or self._ready.qsize() else _IDLE)
+            if time.monotonic() - cleared > _DRAINED:
+                await drained(db, self._settings.node)
+                cleared = time.monotonic()
+            claimed = 0
+            if self._ready.qsize() < BACKLOG and self._board.names:
+                turn += 1
+                claimed = await self._claim_round(db, turn)
+            await asyncio.sleep(0.005 if claimed or self._ready.qsize() else _IDLE)
+
+    async def _claim_round(self, db: Connection, turn: int) -> int:
+        """One batch of each lane in turn: a campaign with a million does not starve one with ten."""
+        lanes = {}
+        for lane in await open_lanes(db):
+            pool = self._board.pool(lane.workspace, lane.campaign)
+            lanes[Wish(lane.workspace, lane.campaign, lane.provider, pool, lane.speed)] = lane
+        total = 0
+        now = time.monotonic()
+        for grant in allot(
+            list(lanes), self._board.lanes, self._buckets, now, batch=BATCH, most=2 * BACKLOG, turn=turn
+        ):
+            while self._ready.qsize() >= BACKLOG and not self._stopping.is_set():
+                await asyncio.sleep(0.005)
+            # Something else may have happened to the lane while we waited.
+            if self._stopping.is_set() or grant.egress not in self._board.names:
+                return total
+            total += await self._claim_some(db, lanes[grant.wish], grant.egress, grant.n)
+        return total
+
+    async def _claim_some(self, db: Connection, lane: Lane, egress: int, n: int) -> int:
+        key = egress, lane.provider
+        if (self._board.names[egress], lane.provider) in self._board.suspended:
+            return 0
+        try:
+            composer = await self._composers.get(db, lane.campaign)
+        except NotReady as error:
+            await self._pause(db, lane.campaign, str(error))
+            return 0
+        except psycopg.Error:
+            raise
+        except Exception:  # one campaign must not stop all the others
+            log.exception("a campaign can't be prepared", campaign=lane.campaign)
+            await self._pause(db, lane.campaign, _OUR_FAULT)
+            return 0
+        # Taken before and given back after: if the answer is lost the mails are claimed all the same.
+        self._take(lane, key, n)
+        taken = await claim(db, lane, self._life, n, egress)
+        for claimed in taken:
+            self._held.add(Unknown(claimed.campaign, claimed.delivery, claimed.attempt))
+            self._ready.put_nowait((claimed, composer, time.monotonic()))
+        self._take(lane, key, len(taken) - n)
+        return len(taken)
+
+    def _take(self, lane: Lane, key: tuple[int, str], n: int) -> None:
+        self._buckets.take(key, n)
+        self._buckets.take(("campaign", lane.campaign), n)
+        self._board.took(key, n)
+
+    async def _watch_lanes(self, db: Connection) -> None:
+        """Read what pacing needs, and let Postfix know which lanes are suspended."""
+        while True:
+            await self._board.read(db, self._settings.node, self._table.usable())
+            self._table.write(self._board.suspended)
+            await asyncio.sleep(_LOOK)
 
     async def _pause(self, db: Connection, campaign: int, reason: str) -> None:
         log.warning("campaign paused", campaign=campaign, reason=reason)
@@ -216,8 +267,12 @@ class Sender:
 
     async def _hand_over(self, session: Session, claimed: Claim, composer: Composer) -> None:
         lease = Unknown(claimed.campaign, claimed.delivery, claimed.attempt)
+        egress = self._board.names.get(claimed.egress)
+        if egress is None or (egress, claimed.provider) in self._board.suspended:
+            self._note(lease, "returned")  # its lane was closed since it was claimed
+            return
         try:
-            letter = composer.compose(claimed.delivery, claimed.recipient, claimed.provider, claimed.fields)
+            letter = composer.compose(claimed.delivery, claimed.recipient, claimed.provider, claimed.fields, egress)
         except Unsendable as error:
             self._note(lease, "failed", str(error))
             return

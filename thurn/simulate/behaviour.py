@@ -69,12 +69,12 @@ RECEIVE: tuple[tuple[str, float], ...] = (
     ("complain", 0.005),
 )
 # Of mails that stay accepted: the share a person opens; of those, clicks; of those who opened, unsubscribes.
-OPENS = {"google": 0.36, "microsoft": 0.26, "yahoo": 0.3, "apple": 0.12, "gmx": 0.32, "other": 0.28}
+OPENS = {"google": 0.36, "microsoft": 0.26, "office": 0.26, "yahoo": 0.3, "apple": 0.12, "gmx": 0.32, "other": 0.28}
 CLICKS = 0.24
 LEAVES = 0.03
 # The share a machine fetches first: Apple's proxy for whoever has it on, scanners before companies' mailboxes.
 PREFETCHED = {"apple": 0.6}
-SCANNED = {"microsoft": 0.12, "other": 0.1}
+SCANNED = {"microsoft": 0.12, "office": 0.12, "other": 0.1}
 
 
 def _throw(address: str, seed: int) -> _Dice:

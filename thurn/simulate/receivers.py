@@ -31,7 +31,7 @@ _EHLO = (
     b"250 ENHANCEDSTATUSCODES\r\n" % MAX_SIZE
 )
 # Google and Microsoft judge the content: their policy refusals answer the end of the data, not the recipient.
-_JUDGES_CONTENT = ("google", "microsoft")
+_JUDGES_CONTENT = ("google", "microsoft", "office")
 
 
 class Receivers:

@@ -63,6 +63,7 @@ _GREYLIST = {
     "microsoft": ("451 4.7.1 Server busy. Please try again later from [127.0.0.1]. (S77714) [{id}]",),
     "other": ("451 4.7.1 <{rcpt}>: Recipient address rejected: Greylisted, please try again in a few seconds",),
 }
+_SPEAKS_LIKE = {"office": "microsoft"}
 _WORDING = {"unknown": _UNKNOWN, "full": _FULL, "policy": _POLICY, "greylist": _GREYLIST}
 
 # RFC 3463 code of a bounce that comes later by mail.
@@ -72,5 +73,5 @@ STATUS = {"unknown": "5.1.1", "full": "5.2.2"}
 def refusal(kind: str, provider: str, recipient: str, number: int) -> list[str]:
     """Lines of the reply that refuses `recipient` for `kind` (unknown, full, policy, greylist)."""
     wording = _WORDING[kind]
-    lines = wording.get(provider, wording["other"])
+    lines = wording.get(_SPEAKS_LIKE.get(provider, provider), wording["other"])
     return [line.format(rcpt=recipient, id=f"{number:08x}") for line in lines]

@@ -71,7 +71,7 @@ def bounce(*, recipient: str, sender: str, reason: str, original: bytes, number:
         text=text,
         status=status,
         original=original,
-        whole=provider.name not in ("microsoft", "apple"),
+        whole=provider.name not in ("microsoft", "office", "apple"),
         number=number,
     )
 

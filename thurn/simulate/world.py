@@ -20,7 +20,8 @@ GOOGLE = Provider(
     "google", "Mail Delivery Subsystem", ("gmail-smtp-in.l.google.com", "alt1.gmail-smtp-in.l.google.com")
 )
 WORKSPACE = Provider("google", "Mail Delivery Subsystem", ("aspmx.l.google.com", "alt1.aspmx.l.google.com"))
-MICROSOFT = Provider("microsoft", "Mail Delivery System", ("simulated-example.mail.protection.outlook.com",))
+MICROSOFT = Provider("microsoft", "Mail Delivery System", ("simulated-example.olc.protection.outlook.com",))
+OFFICE = Provider("office", "Mail Delivery System", ("simulated-example.mail.protection.outlook.com",))
 YAHOO = Provider("yahoo", "Mailer-Daemon", ("mta5.am0.yahoodns.net", "mta6.am0.yahoodns.net"))
 APPLE = Provider("apple", "Mail Delivery System", ("mx01.mail.icloud.com", "mx02.mail.icloud.com"))
 GMX = Provider("gmx", "GMX Mailer Daemon", ("mx00.gmx.net", "mx01.gmx.net"))
@@ -35,8 +36,8 @@ DOMAINS: dict[str, Provider] = {
     "outlook.example": MICROSOFT,
     "hotmail.example": MICROSOFT,
     "live.example": MICROSOFT,
-    "kanzlei-meyer.example": MICROSOFT,
-    "stadtwerke-musterstadt.example": MICROSOFT,
+    "kanzlei-meyer.example": OFFICE,
+    "stadtwerke-musterstadt.example": OFFICE,
     "yahoo.example": YAHOO,
     "ymail.example": YAHOO,
     "icloud.example": APPLE,

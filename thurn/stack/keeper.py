@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 
 import psycopg
@@ -19,9 +20,11 @@ from thurn.log import configure_logging
 from thurn.settings import Settings
 from thurn.stack.files import File, place
 from thurn.stack.logrotate import rotate
+from thurn.stack.postfix_out import TRANSPORTS
 
 log = structlog.get_logger()
 EVERY = 2.0  # seconds between looks
+_GLANCE = 0.2
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Kept:
 FEATURES: tuple[str, ...] = (
     "thurn.stack.caddy",
     "thurn.stack.certificates",
+    "thurn.stack.out_lanes",
     "thurn.stack.postfix_database",
     "thurn.stack.rspamd_dkim",
 )
@@ -69,6 +73,21 @@ def tidy(settings: Settings) -> None:
         log.warning("cannot rotate the logs", error=str(error))
 
 
+def wait(path: Path, before: int, seconds: float) -> None:
+    """Until the next look: after `seconds`, or soon after the file at `path` has changed."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and changed_at(path) == before:
+        time.sleep(_GLANCE)
+
+
+def changed_at(path: Path) -> int:
+    """When a file was changed; 0 if there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def main(settings: Settings) -> None:
     """Look again and again until SIGTERM or SIGINT."""
     configure_logging("keeper")
@@ -82,8 +101,11 @@ def main(settings: Settings) -> None:
         signal.signal(number, stop)
     sign = settings.state / "run" / "keeper.alive"
     kept = sources()
+    # The sender suspends lanes and opens them again in this table, and that should act at once.
+    table = settings.state / TRANSPORTS
     while going:
+        before = changed_at(table)
         step(settings, kept)
         tidy(settings)
         sign.touch()
-        time.sleep(EVERY)
+        wait(table, before, EVERY)

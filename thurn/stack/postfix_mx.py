@@ -7,7 +7,9 @@ from pathlib import Path
 from thurn.stack import postfix, postfix_forward, postfix_guard
 from thurn.stack.dovecot import CIPHERS
 from thurn.stack.files import File
+from thurn.stack.out_plan import Egress
 from thurn.stack.postfix import Service
+from thurn.stack.postfix_out import source
 from thurn.stack.tls import PAIR, SNI
 
 # A client that asks for SMTPUTF8 may need it or not. Cleanup finds that out, and what needs it is returned to its
@@ -47,13 +49,17 @@ def render(
     database: str,
     retry_first: int,
     simulate: bool,
+    people: Egress | None = None,
 ) -> list[File]:
-    """All files of the instance. `database` is a `postgresql://` URL for the role `thurn_postfix`."""
+    """All files of the instance. `database` is a `postgresql://` URL for the role `thurn_postfix`.
+
+    `people`: the sending address of people's mail; None: the one the system chooses.
+    """
     feedback = f"feedback:inet:127.0.0.1:{ports['feedback']}"
     maps = [_map(name, query.format(feedback=feedback), database) for name, query in _QUERIES.items()]
     return [
         *postfix.files(
-            "mx", _main(state, ports, hostname, listen, retry_first, simulate), _services(state, listen, ports)
+            "mx", _main(state, ports, hostname, listen, retry_first, simulate), _services(state, listen, ports, people)
         ),
         *maps,
         File("mx/etc/relay_recipients", _RELAY_RECIPIENTS.format(host=re.escape(hostname))),
@@ -138,6 +144,9 @@ def _main(
         "milter_mail_macros": "i {mail_addr} {client_addr} {client_name} {auth_authen}",
         "minimal_backoff_time": f"{first}s",
         "maximal_backoff_time": "4000s",
+        "maximal_queue_lifetime": "5d",
+        "bounce_queue_lifetime": "5d",
+        "smtp_bind_address_enforce": "yes",
         "queue_run_delay": f"{first}s",
     }
     if simulate:  # nothing may leave the machine, not even a question
@@ -145,7 +154,7 @@ def _main(
     return parameters
 
 
-def _services(state: Path, listen: str, ports: Mapping[str, int]) -> list[Service]:
+def _services(state: Path, listen: str, ports: Mapping[str, int], people: Egress | None) -> list[Service]:
     everywhere = listen in postfix.EVERYWHERE
     host = "" if everywhere else f"{listen}:"
     door = postfix.inner_door(listen, ports["smtp"])
@@ -188,8 +197,8 @@ def _services(state: Path, listen: str, ports: Mapping[str, int]) -> list[Servic
         ),
         Service("cleanup_received", "unix", "cleanup", private="n", limit="0", options=_TO_DOVECOT_TOO),
         *postfix_forward.services(state, ports),
-        Service("smtp", "unix", "smtp"),
-        Service("relay", "unix", "smtp"),
+        Service("smtp", "unix", "smtp", options=source(people) if people else {}),
+        Service("relay", "unix", "smtp", options=source(people) if people else {}),
         Service("lmtp", "unix", "lmtp"),
         Service("feedback", "unix", "lmtp", limit="5", options={"syslog_name": "postfix/feedback"}),
     ]

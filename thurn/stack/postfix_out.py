@@ -1,48 +1,89 @@
 """Postfix `out`: everything Thurn sends in bulk. No SQL, no milter on its path: a regexp picks the transport.
 
-The envelope sender `b.<egress>.<provider>.<token>@…` names the transport `<egress>-<provider>`, and with it the caps on
-connections and, later, the source address.
+The envelope sender `b.<egress>.<provider>.<token>@…` names the transport `<egress>-<provider>`, and with it the source
+address, the HELO name and the caps on connections.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from thurn.delivery.providers import PROVIDERS
+from thurn.delivery.providers import LOCAL, OTHER, PER_SERVER, PROVIDERS
 from thurn.stack import postfix
-from thurn.stack.files import File
+from thurn.stack.files import Directory, File
+from thurn.stack.out_plan import PLAN, Egress, Plan
 from thurn.stack.postfix import Service
 
-EGRESSES = ("e1",)
-_CONNECTIONS = 20  # at once, for each egress and provider
-_LOCAL_CONNECTIONS = 4  # to our own mx, where each mail costs a spam check
+TRANSPORTS = "out/lanes/transports"
+SUSPENDED = "suspended by Thurn"  # in the reply of a mail that waits in Postfix for a lane to open again
+
+
+def directories() -> list[Directory]:
+    """The folder of the table that the sender rewrites."""
+    return [*postfix.directories("out"), Directory("out/lanes", 0o755, "thurn:thurn")]
 
 
 def render(
-    state: Path, ports: Mapping[str, int], *, hostname: str, listen: str, retry_first: int, simulate: bool
+    state: Path,
+    ports: Mapping[str, int],
+    *,
+    hostname: str,
+    retry_first: int,
+    retry_hours: int,
+    simulate: bool,
+    plan: Plan,
 ) -> list[File]:
-    """All files of the instance."""
+    """All files of the instance but the table of transports."""
+    main = _main(state, ports, hostname, retry_first, retry_hours, simulate, plan)
     return [
-        *postfix.files("out", _main(state, ports, hostname, retry_first, simulate), _services(ports)),
-        File("out/etc/transports", transports(ports, listen=listen, simulate=simulate)),
+        *postfix.files("out", main, _services(ports, plan)),
         File("out/etc/discard", "/^/ DISCARD the outcome is read from the log\n"),
     ]
 
 
-def transports(ports: Mapping[str, int], *, listen: str, simulate: bool) -> str:
-    """regexp_table(5): envelope sender -> transport and, where it is not the recipient's own MX, next hop."""
-    lines = []
-    for egress in EGRESSES:
-        for provider in PROVIDERS:
-            next_hop = ""
-            if provider == "local":
-                next_hop = f"[{postfix.inner_door(listen, ports['smtp'])}]:{ports['smtp']}"
-            elif simulate:
-                next_hop = f"[127.0.0.1]:{ports['sim_smtp']}"
-            lines.append(rf"/^b\.{egress}\.{provider}\.[^@]+@/ {egress}-{provider}:{next_hop}")
+def transports(
+    ports: Mapping[str, int],
+    plan: Plan,
+    *,
+    listen: str,
+    simulate: bool,
+    suspended: Iterable[tuple[str, str]] = (),
+) -> str:
+    """regexp_table(5): envelope sender -> transport and, where it is not the recipient's own MX, next hop.
+
+    The first line that matches counts: suspended lanes, then mail for this server, then everybody; at last mail of an
+    egress that is gone, which the first one carries.
+    """
+    names = "|".join(egress.name for egress in plan.egresses)
+    away = "|".join(name for name in PROVIDERS if name != LOCAL)
+    first = plan.egresses[0].name
+    next_hop = f"[127.0.0.1]:{ports['sim_smtp']}" if simulate else ""
+    lines = [
+        rf"/^b\.{egress}\.{provider}\.[^@]+@/ retry:4.7.0 {SUSPENDED}: {egress} at {provider}"
+        for egress, provider in sorted(suspended)
+    ]
+    door = f"[{postfix.inner_door(listen, ports['smtp'])}]:{ports['smtp']}"
+    lines += [
+        rf"/^b\.({names})\.{LOCAL}\.[^@]+@/ $1-{LOCAL}:{door}",
+        rf"/^b\.[a-z][a-z0-9]*\.{LOCAL}\.[^@]+@/ {first}-{LOCAL}:{door}",
+    ]
+    if simulate and (only6 := "|".join(e.name for e in plan.egresses if e.bind6 and not e.bind4)):
+        lines.append(rf"/^b\.({only6})\.({away})\.[^@]+@/ $1-$2:[::1]:{ports['sim_smtp']}")
+    lines += [
+        rf"/^b\.({names})\.({away})\.[^@]+@/ $1-$2:{next_hop}",
+        rf"/^b\.[a-z][a-z0-9]*\.({away})\.[^@]+@/ {first}-$1:{next_hop}",
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _main(state: Path, ports: Mapping[str, int], hostname: str, retry_first: int, simulate: bool) -> dict[str, str]:
+def _main(
+    state: Path,
+    ports: Mapping[str, int],
+    hostname: str,
+    retry_first: int,
+    retry_hours: int,
+    simulate: bool,
+    plan: Plan,
+) -> dict[str, str]:
     parameters = postfix.base(state, "out", hostname=f"out.{hostname}") | {
         # Not `mx`'s name as its own: handing mail to our own mx would look like a loop.
         "smtp_helo_name": hostname,
@@ -70,28 +111,32 @@ def _main(state: Path, ports: Mapping[str, int], hostname: str, retry_first: int
         "message_size_limit": "52428800",
         "recipient_delimiter": "",
         "relayhost": f"[127.0.0.1]:{ports['sim_smtp']}" if simulate else "",
-        "default_transport": f"{EGRESSES[0]}-other",
-        "sender_dependent_default_transport_maps": f"regexp:{state}/out/etc/transports",
+        "default_transport": f"{plan.egresses[0].name}-{OTHER}",
+        "sender_dependent_default_transport_maps": f"regexp:{state}/{TRANSPORTS}",
+        # From another address than the one a lane is for: rather later than so.
+        "smtp_bind_address_enforce": "yes",
         # Our log reader sees each outcome; a bounce mail to our own VERP address would say it twice.
         "internal_mail_filter_classes": "bounce",
         "delay_warning_time": "0",
         "minimal_backoff_time": f"{retry_first}s",
         "maximal_backoff_time": f"{max(4000, retry_first)}s",
         "queue_run_delay": f"{min(300, retry_first)}s",
-        "maximal_queue_lifetime": "2d",
-        "bounce_queue_lifetime": "2d",
+        "maximal_queue_lifetime": f"{retry_hours}h",
+        "bounce_queue_lifetime": f"{retry_hours}h",
     }
-    for egress in EGRESSES:
+    for egress in plan.egresses:
         for provider in PROVIDERS:
-            limit = _LOCAL_CONNECTIONS if provider == "local" else _CONNECTIONS
-            parameters[f"{egress}-{provider}_destination_concurrency_limit"] = str(limit)
-            parameters[f"{egress}-{provider}_initial_destination_concurrency"] = str(min(limit, 5))
+            limit = plan.limits(egress.name, provider).connections
+            # Many servers share the connections of `other`; in the simulated internet they are one.
+            limit = min(limit, PER_SERVER) if provider == OTHER and not simulate else limit
+            parameters[f"{egress.name}-{provider}_destination_concurrency_limit"] = str(limit)
+            parameters[f"{egress.name}-{provider}_initial_destination_concurrency"] = str(min(limit, 5))
     if simulate:
         parameters |= {"smtp_dns_support_level": "disabled", "smtp_tls_security_level": "none"}
     return parameters
 
 
-def _services(ports: Mapping[str, int]) -> list[Service]:
+def _services(ports: Mapping[str, int], plan: Plan) -> list[Service]:
     internal = {"cleanup_service_name": "cleanup_internal"}
     bounces = {"bounce", "defer", "trace"}
     plumbing = [
@@ -100,17 +145,6 @@ def _services(ports: Mapping[str, int]) -> list[Service]:
         else s
         for s in postfix.plumbing()
     ]
-    transports = [
-        Service(
-            f"{egress}-{provider}",
-            "unix",
-            "smtp",
-            limit=str(_LOCAL_CONNECTIONS if provider == "local" else _CONNECTIONS),
-            options={"syslog_name": f"postfix/{egress}-{provider}"},
-        )
-        for egress in EGRESSES
-        for provider in PROVIDERS
-    ]
     return [
         Service(f"127.0.0.1:{ports['out']}", "inet", "smtpd", private="n"),
         *plumbing,
@@ -118,5 +152,36 @@ def _services(ports: Mapping[str, int]) -> list[Service]:
                 options={"header_checks": "regexp:$config_directory/discard"}),
         Service("smtp", "unix", "smtp"),
         Service("relay", "unix", "smtp"),
-        *transports,
+        *(_transport(plan, egress, provider) for egress in plan.egresses for provider in PROVIDERS),
     ]  # fmt: skip
+
+
+def _transport(plan: Plan, egress: Egress, provider: str) -> Service:
+    limits = plan.limits(egress.name, provider)
+    name = f"{egress.name}-{provider}"
+    options = {
+        "syslog_name": f"postfix/{name}",
+        "smtp_connection_reuse_count_limit": str(limits.per_connection),
+        **({} if provider == LOCAL else source(egress)),
+    }
+    return Service(name, "unix", "smtp", limit=str(limits.connections), options=options)
+
+
+def source(egress: Egress) -> dict[str, str]:
+    """Options of a client that leaves by an egress. One address: never by the other protocol from another address."""
+    options = {}
+    if egress.bind4 or egress.bind6:
+        options["inet_protocols"] = "all" if egress.bind4 and egress.bind6 else "ipv4" if egress.bind4 else "ipv6"
+    if egress.bind4:
+        options["smtp_bind_address"] = egress.bind4
+    if egress.bind6:
+        options["smtp_bind_address6"] = egress.bind6
+    if egress.helo:
+        options["smtp_helo_name"] = egress.helo
+    return options
+
+
+def first_files(ports: Mapping[str, int], plan: Plan, *, listen: str, simulate: bool) -> list[File]:
+    """What is placed once and then rewritten by others: the table of transports (sender) and the plan (keeper)."""
+    table = transports(ports, plan, listen=listen, simulate=simulate)
+    return [File(TRANSPORTS, table, 0o644, "thurn:thurn"), File(PLAN, plan.text())]

@@ -26,6 +26,7 @@ from thurn.stack import (
 )
 from thurn.stack.certificates import make_sni_map
 from thurn.stack.files import Directory, File, Link, own, place
+from thurn.stack.out_plan import Plan, load_plan
 from thurn.stack.roles import programs
 
 _OURS = [
@@ -66,6 +67,10 @@ def prepare(settings: Settings) -> set[str]:
         wanted += tls.self_signed(fqdn(settings.hostname).lower())
     if not (state / tls.SNI).exists():
         wanted += tls.sni_files(state, {})
+    others = postfix_out.first_files(
+        settings.port, load_plan(state), listen=settings.listen, simulate=settings.simulate
+    )
+    wanted += [file for file in others if not (state / file.path).exists()]
     changed = place(state, wanted)
     if tls.SNI in changed:
         make_sni_map(state)
@@ -86,7 +91,7 @@ def directories() -> list[Directory]:
     """Every folder of a state directory."""
     modules = (postgres, redis, rspamd, dovecot, caddy, supervisor, tls, webmail)
     of_daemons = [folder for module in modules for folder in module.directories()]
-    return [*_OURS, *of_daemons, *postfix.directories("mx"), *postfix.directories("out")]
+    return [*_OURS, *of_daemons, *postfix.directories("mx"), *postfix_out.directories()]
 
 
 def render(settings: Settings) -> list[File | Link]:
@@ -124,23 +129,7 @@ def render(settings: Settings) -> list[File | Link]:
             guard_secret=secrets.ensure("guard"),
             nonce=secrets.derive("sign-in-marks").hex(),
         ),
-        *postfix_mx.render(
-            state,
-            ports,
-            hostname=hostname,
-            listen=settings.listen,
-            database=database_url(conninfo(settings, "postfix")),
-            retry_first=settings.retry_first,
-            simulate=settings.simulate,
-        ),
-        *postfix_out.render(
-            state,
-            ports,
-            hostname=hostname,
-            listen=settings.listen,
-            retry_first=settings.retry_first,
-            simulate=settings.simulate,
-        ),
+        *mail_servers(settings, load_plan(state)),
         *caddy.wanted(settings),
         *webmail.render(
             state,
@@ -151,6 +140,32 @@ def render(settings: Settings) -> list[File | Link]:
             https=settings.base_url.startswith("https://"),
         ),
         supervisor.render(state, programs(settings)),
+    ]
+
+
+def mail_servers(settings: Settings, plan: Plan) -> list[File]:
+    """Configuration of both Postfix instances."""
+    state, ports, hostname = settings.state, settings.port, fqdn(settings.hostname)
+    return [
+        *postfix_mx.render(
+            state,
+            ports,
+            hostname=hostname,
+            listen=settings.listen,
+            database=database_url(conninfo(settings, "postfix")),
+            retry_first=settings.retry_first,
+            simulate=settings.simulate,
+            people=plan.people,
+        ),
+        *postfix_out.render(
+            state,
+            ports,
+            hostname=hostname,
+            retry_first=settings.retry_first,
+            retry_hours=settings.retry_hours,
+            simulate=settings.simulate,
+            plan=plan,
+        ),
     ]
 
 

@@ -5,18 +5,12 @@ from datetime import datetime, timedelta
 
 from markupsafe import Markup
 
+from thurn.delivery.providers import book
+
 UNKNOWN = "–"
 
-# Providers of thurn/delivery/providers.py, as people call them.
-PROVIDERS = {
-    "google": "Gmail",
-    "microsoft": "Microsoft",
-    "yahoo": "Yahoo",
-    "apple": "Apple",
-    "gmx": "GMX and WEB.DE",
-    "local": "This server",
-    "other": "All others",
-}
+# Providers, as people call them.
+PROVIDERS = {name: provider.title for name, provider in book().items()}
 
 
 def number(n: float | None) -> str:

@@ -1,0 +1,127 @@
+"""The state of all lanes of a node, read from the database each half second: what pacing decides on."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from thurn.db.connect import Connection
+from thurn.db.fetch import rows
+from thurn.delivery.pacing import Lane, LaneKey, pool_of
+from thurn.delivery.providers import PROVIDERS, book
+
+PER_CONNECTION = 60.0  # mails a minute over one connection, where a slowed lane has no limit of its own
+_ANSWERS = ("delivered", "deferred", "bounced_hard", "bounced_soft", "unknown")
+_SMOOTH = 0.3  # weight of the newest figure
+
+# Only campaigns of which something may still be on its way: what others have counted stands still.
+_COUNTED = """
+SELECT t.egress_id, t.provider,
+       sum(t.n) FILTER (WHERE t.measure = 'handed_over')::bigint AS handed_over,
+       sum(t.n) FILTER (WHERE t.measure = ANY(%s))::bigint AS answered
+FROM campaign c JOIN lane_tally t ON t.campaign_id = c.id
+WHERE c.state IN ('launching', 'sending', 'paused', 'cancelled')
+  AND (c.state <> 'cancelled' OR c.finished_at IS NULL OR c.finished_at > now() - interval '10 days')
+GROUP BY t.egress_id, t.provider
+"""
+_PACE = """
+SELECT egress_id, provider, factor, coalesce(suspended_until > now(), false) AS suspended FROM pace
+"""
+_CAPS = """
+SELECT egress_id, provider, greatest(0, cap - sent) AS left FROM day_cap WHERE day = (now() AT TIME ZONE 'UTC')::date
+"""
+
+
+@dataclass(slots=True)
+class Board:
+    """What was read last."""
+
+    names: dict[int, str] = field(default_factory=dict)  # of egresses of this node that take new mail
+    lanes: dict[LaneKey, Lane] = field(default_factory=dict)
+    pools: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    rules: dict[tuple[int | None, str, int | None], int] = field(default_factory=dict)
+    default: int = 0
+    suspended: frozenset[tuple[str, str]] = frozenset()  # of all egresses of this node: name, provider
+    _totals: dict[LaneKey, tuple[int, float, float]] = field(default_factory=dict)
+
+    def pool(self, workspace: int, campaign: int) -> tuple[tuple[int, int], ...]:
+        """Egresses, with weights, that carry a campaign; the default pool's where a rule leads to none of this node."""
+        chosen = pool_of(workspace, campaign, "marketing", self.rules, self.default)
+        return self.pools.get(chosen, ())
+
+    def took(self, key: LaneKey, n: int) -> None:
+        """Count what was claimed until the next look."""
+        if (lane := self.lanes.get(key)) is not None:  # its egress may have been removed meanwhile
+            left = None if lane.cap_left is None else lane.cap_left - n
+            self.lanes[key] = replace(lane, in_flight=lane.in_flight + n, cap_left=left)
+
+    async def read(self, db: Connection, node: str, usable: frozenset[str]) -> None:
+        """Look at everything. `usable`: the egresses that Postfix has loaded."""
+        egresses = await rows(
+            db,
+            "SELECT id, name, enabled AND removed_at IS NULL AS open FROM egress WHERE node = %s AND kind = 'address'",
+            [node],
+        )
+        members = await rows(db, "SELECT pool_id, egress_id, weight FROM pool_egress ORDER BY pool_id, egress_id", [])
+        found = await rows(db, "SELECT id FROM pool WHERE name = 'default'", [])
+        rules = await rows(db, "SELECT workspace_id, stream, campaign_id, pool_id FROM pool_rule", [])
+        limits = await rows(db, "SELECT egress_id, provider, connections, rate_per_minute FROM provider_limit", [])
+        paces = {(r["egress_id"], r["provider"]): r for r in await rows(db, _PACE, [])}
+        caps = {(r["egress_id"], r["provider"]): r["left"] for r in await rows(db, _CAPS, [])}
+        counted = {(r["egress_id"], r["provider"]): r for r in await rows(db, _COUNTED, [list(_ANSWERS)])}
+        self.names = {r["id"]: r["name"] for r in egresses if r["open"] and r["name"] in usable}
+        every = {r["id"]: r["name"] for r in egresses}
+        self.suspended = frozenset(
+            (every[egress], provider)
+            for (egress, provider), pace in paces.items()
+            if egress in every and provider in book() and (pace["suspended"] or pace["factor"] <= 0)
+        )
+        self.default = found[0]["id"] if found else 0
+        self.rules = {(r["workspace_id"], r["stream"], r["campaign_id"]): r["pool_id"] for r in rules}
+        pools: dict[int, list[tuple[int, int]]] = {}
+        for r in members:
+            if r["egress_id"] in self.names:
+                pools.setdefault(r["pool_id"], []).append((r["egress_id"], r["weight"]))
+        self.pools = {pool: tuple(inside) for pool, inside in pools.items()}
+        said = {(r["egress_id"] or 0, r["provider"]): r for r in limits}
+        now = time.monotonic()
+        self.lanes = {
+            (egress, provider): self._lane((egress, provider), said, paces, caps, counted, now)
+            for egress in self.names
+            for provider in PROVIDERS
+        }
+
+    def _lane(
+        self,
+        key: LaneKey,
+        said: Mapping[tuple[int, str], Mapping[str, int | None]],
+        paces: Mapping[LaneKey, Mapping[str, float]],
+        caps: Mapping[LaneKey, int],
+        counted: Mapping[LaneKey, Mapping[str, int | None]],
+        now: float,
+    ) -> Lane:
+        provider = key[1]
+        limits = book()[provider].limits
+        rate, connections = limits.rate_per_minute, limits.connections
+        for override in (said.get((0, provider)), said.get(key)):
+            if override is not None:
+                rate = override["rate_per_minute"] or rate
+                connections = override["connections"] or connections
+        count = counted.get(key, {})
+        handed, answered = count.get("handed_over") or 0, count.get("answered") or 0
+        return Lane(
+            None if rate is None else float(rate),
+            connections * PER_CONNECTION,
+            float(paces[key]["factor"]) if key in paces else 1.0,
+            bool(paces[key]["suspended"]) if key in paces else False,
+            max(0, handed - answered),
+            self._speed(key, answered, now),
+            caps.get(key),
+        )
+
+    def _speed(self, key: LaneKey, answered: int, now: float) -> float:
+        """Mails a minute that got an answer, smoothed. Totals fall when a campaign ends; that is no speed."""
+        before, at, speed = self._totals.get(key, (answered, now, 0.0))
+        if now > at:
+            speed += _SMOOTH * (max(0, answered - before) * 60 / (now - at) - speed)
+        self._totals[key] = answered, now, speed
+        return speed

@@ -1,0 +1,100 @@
+"""What `keeper` does about sending addresses: from the database into both Postfix instances, by reload, losing nothing.
+
+A reload has the queue manager start again and look at all it holds anew; a mail that is being delivered meanwhile is
+skipped (Postfix locks it), so none goes twice. The same reload makes a suspension act on what is in Postfix already.
+"""
+
+import subprocess
+
+import psycopg
+from psycopg.rows import dict_row
+
+from thurn.db.connect import conninfo
+from thurn.settings import Settings
+from thurn.stack.files import File, place
+from thurn.stack.keeper import Kept
+from thurn.stack.out_plan import PLAN, Plan, load_plan, plan_of
+from thurn.stack.postfix_out import SUSPENDED, TRANSPORTS
+from thurn.stack.prepare import mail_servers
+
+_EGRESSES = """
+SELECT name, host(bind4) AS bind4, host(bind6) AS bind6, helo FROM egress
+WHERE node = %s AND kind = 'address' ORDER BY removed_at IS NOT NULL, NOT enabled, id
+"""
+_OVERRIDES = """
+SELECT e.name AS egress, l.provider, l.connections, l.per_connection
+FROM provider_limit l LEFT JOIN egress e ON e.id = l.egress_id
+WHERE (l.egress_id IS NULL OR e.node = %s) AND (l.connections IS NOT NULL OR l.per_connection IS NOT NULL)
+ORDER BY l.provider, e.name
+"""
+_PEOPLE = """
+SELECT e.name FROM pool_rule r JOIN pool_egress p ON p.pool_id = r.pool_id JOIN egress e ON e.id = p.egress_id
+WHERE r.stream = 'people' AND e.node = %s AND e.kind = 'address' AND e.enabled AND e.removed_at IS NULL
+ORDER BY p.weight DESC, e.id LIMIT 1
+"""
+
+
+def wished(settings: Settings) -> Plan:
+    """The plan as the database has it."""
+    node = [settings.node]
+    with psycopg.connect(conninfo(settings, "system"), connect_timeout=3, row_factory=dict_row) as db:
+        people = db.execute(_PEOPLE, node).fetchone()
+        return plan_of(
+            db.execute(_EGRESSES, node).fetchall(),
+            db.execute(_OVERRIDES, node).fetchall(),
+            people["name"] if people else "",
+        )
+
+
+def wanted(settings: Settings) -> list[File]:
+    """Both instances' configuration, if the plan is not the loaded one."""
+    plan = wished(settings)
+    if plan == load_plan(settings.state):
+        return []
+    files = mail_servers(settings, plan)
+    # Placed, but killed before the reload: nothing would differ, and nobody would be told.
+    if all(_same(settings, file) for file in files):
+        loaded(settings, plan, {file.path for file in files})
+        return []
+    return files
+
+
+def _same(settings: Settings, file: File) -> bool:
+    path = settings.state / file.path
+    return path.exists() and path.read_text() == file.text
+
+
+def changed(settings: Settings, paths: set[str]) -> None:
+    """Have Postfix read it, then say that it is loaded."""
+    loaded(settings, wished(settings), paths)
+
+
+def loaded(settings: Settings, plan: Plan, paths: set[str]) -> None:
+    """Reload what changed and write the plan down, unless it has changed again: then the next look does it all."""
+    for instance in ("mx", "out"):
+        if any(path.startswith(f"{instance}/") for path in paths):
+            _reload(settings, instance)
+    if all(_same(settings, file) for file in mail_servers(settings, plan)):
+        place(settings.state, [File(PLAN, plan.text())])
+
+
+def suspended(settings: Settings) -> list[File]:
+    """Which lanes the sender has suspended, by the table it writes."""
+    try:
+        lines = (settings.state / TRANSPORTS).read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    return [File("out/etc/suspended", "".join(f"{line}\n" for line in lines if f" {SUSPENDED}: " in line))]
+
+
+def _reload(settings: Settings, instance: str) -> None:
+    """Postfix that does not run reads it when it starts."""
+    subprocess.run(
+        ["postfix", "-c", f"{settings.state}/{instance}/etc", "reload"], cwd="/", capture_output=True, check=False
+    )
+
+
+KEPT = {
+    "sending addresses": Kept(wanted, changed),
+    "suspended lanes": Kept(suspended, lambda settings, _: _reload(settings, "out")),
+}
