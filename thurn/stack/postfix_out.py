@@ -127,8 +127,8 @@ def _main(
     for egress in plan.egresses:
         for provider in PROVIDERS:
             limit = plan.limits(egress.name, provider).connections
-            # Many servers share the connections of `other`; in the simulated internet they are one.
-            limit = min(limit, PER_SERVER) if provider == OTHER and not simulate else limit
+            if provider == OTHER:  # many servers share its connections; in the simulated internet they are one
+                limit = min(limit, 2 * PER_SERVER if simulate else PER_SERVER)
             parameters[f"{egress.name}-{provider}_destination_concurrency_limit"] = str(limit)
             parameters[f"{egress.name}-{provider}_initial_destination_concurrency"] = str(min(limit, 5))
     if simulate:
