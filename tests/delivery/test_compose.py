@@ -77,8 +77,17 @@ def test_the_mail_has_what_providers_ask_for() -> None:
     assert mail["From"] == "Café Brotzeit <post@brotzeit.example>"
     assert mail["Subject"] == "News for Zoë"
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-    url = mail["List-Unsubscribe"].strip("<>")
-    assert TRACKING.read(url.rpartition("/")[2], "u").delivery == 42
+    url, address = mail["List-Unsubscribe"].split(", ")
+    assert TRACKING.read(url.strip("<>").rpartition("/")[2], "u").delivery == 42
+    assert address.startswith("<mailto:u.")
+    assert address.endswith("@bounce.brotzeit.example?subject=unsubscribe>")
+    assert VERP.read_leave(address.removeprefix("<mailto:").partition("?")[0]) == (7, 42)
+    assert mail["CFBL-Address"] == "fbl@bounce.brotzeit.example; report=arf"
+    assert VERP.read_token(mail["CFBL-Feedback-ID"]) == (7, 42)
+    for each in mail.get_all("DKIM-Signature"):  # RFC 9477, 3.1: the signature covers it
+        assert {"cfbl-address", "cfbl-feedback-id", "list-unsubscribe"} <= set(
+            each.partition("h=")[2].split(";")[0].split(":")
+        )
     text, html = mail.iter_parts()
     assert "Hello Zoë" in text.get_content()
     assert "Hello Zoë" in html.get_content()

@@ -12,6 +12,7 @@ from tests.feedback.reportworld import aggregate, mail, packed, tls
 from tests.feedback.test_bounce_mail import DELAYED, FAILED, dsn
 from thurn.db.connect import Connection, make_pool
 from thurn.delivery.fold import fold
+from thurn.feedback import replies
 from thurn.feedback.incoming import Tokens
 from thurn.feedback.lmtp import serve_lmtp
 from thurn.settings import Settings
@@ -44,14 +45,16 @@ async def server(clean: Settings) -> AsyncIterator[asyncio.Server]:
         server.close()
 
 
-async def deliver(settings: Settings, to: str | list[str], mail: bytes) -> dict[str, tuple[int, bytes]] | None:
+async def deliver(
+    settings: Settings, to: str | list[str], mail: bytes, sender: str = ""
+) -> dict[str, tuple[int, bytes]] | None:
     """Hand a mail over; None if all recipients were taken, else the refusals."""
 
     def hand_over() -> dict[str, tuple[int, bytes]] | None:
         recipients = [to] if isinstance(to, str) else to
         with smtplib.LMTP("127.0.0.1", settings.port["feedback"]) as client:
             client.ehlo_or_helo_if_needed()
-            client.mail("")
+            client.mail(sender)
             for recipient in recipients:
                 assert client.rcpt(recipient)[0] == 250
             client.putcmd("data")
@@ -145,6 +148,164 @@ async def test_a_complaint_is_matched_by_whatever_token_came_back(
             original += f"\r\nList-Unsubscribe: <https://mail.b.example/u/{token}>"
     assert await deliver(clean, "fbl@bounce.b.example", arf(report, original)) is None
     assert [(o["delivery_id"], o["kind"]) for o in await outcomes(system)] == [(delivery, "complained")]
+
+
+@pytest.mark.parametrize("where", ["cfbl-feedback-id", "list-unsubscribe-by-mail", "folded"])
+async def test_a_redacted_complaint_is_matched_by_what_providers_leave_in(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int, where: str
+) -> None:
+    tokens = Tokens.of(clean)
+    token = verp(clean, delivery).partition("@")[0].rpartition(".")[2]
+    original = {
+        "cfbl-feedback-id": f"CFBL-Feedback-ID: {token}",
+        "list-unsubscribe-by-mail": f"List-Unsubscribe: <mailto:{tokens.verp.leave(1, delivery)}@bounce.b.example?x=y>",
+        "folded": "List-Unsubscribe:\r\n <https://mail.b.example/u/"
+        f"{tokens.tracking.make('u', 1, 1, delivery)}>,\r\n <mailto:redacted>",
+    }[where]
+    report = "Feedback-Type: abuse\r\nOriginal-Rcpt-To: redacted@comcast.example\r\nOriginal-Mail-From: <redacted>"
+    assert await deliver(clean, "fbl@bounce.b.example", arf(report, f"To: <redacted>\r\n{original}")) is None
+    await fold(system)
+    row = await (await system.execute("SELECT address, reason, source, report_id FROM suppression")).fetchone()
+    assert row == {"address": "ann@example.org", "reason": "complaint", "source": "mail", "report_id": 1}
+
+
+def jmrp(token: str) -> bytes:
+    """Microsoft's junk mail reporting: the mail itself attached, no report about it."""
+    return (
+        "From: staff@hotmail.example\r\nTo: fbl@bounce.b.example\r\nSubject: complaint about message from 192.0.2.1\r\n"
+        "X-HmXmrOriginalRecipient: ann@example.org\r\nMIME-Version: 1.0\r\n"
+        "Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: message/rfc822\r\n\r\n"
+        f"From: a@b.example\r\nMessage-ID: <{token}@b.example>\r\nSubject: May\r\n\r\nHello\r\n--x--\r\n"
+    ).encode()
+
+
+async def test_what_microsoft_sends_instead_of_a_report_is_a_complaint(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int
+) -> None:
+    token = verp(clean, delivery).partition("@")[0].rpartition(".")[2]
+    assert await deliver(clean, "fbl@bounce.b.example", jmrp(token)) is None
+    assert [(o["delivery_id"], o["kind"]) for o in await outcomes(system)] == [(delivery, "complained")]
+
+
+async def test_a_report_that_only_names_an_address_suppresses_nobody(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int
+) -> None:
+    report = "Feedback-Type: abuse\r\nOriginal-Rcpt-To: ann@example.org"
+    assert await deliver(clean, "fbl@bounce.b.example", arf(report, "To: ann@example.org")) is None
+    assert await deliver(clean, "abuse@bounce.b.example", dsn(FAILED)) is None
+    assert await outcomes(system) == []
+    rows = await (await system.execute("SELECT matched, recipient, effect FROM incoming_report ORDER BY id")).fetchall()
+    assert [r["matched"] for r in rows] == [False, False]
+    assert rows[0]["recipient"] == "ann@example.org"
+    assert all("could be anybody's" in r["effect"] for r in rows)
+
+
+@pytest.mark.parametrize("to", ["b.e1.other.aaaaaaaaaaaaaaaa@bounce.b.example", "abuse@bounce.b.example"])
+@pytest.mark.parametrize("ours", [True, False])
+async def test_a_bounce_elsewhere_counts_by_a_message_id_of_ours_alone(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int, to: str, ours: bool
+) -> None:
+    token = verp(clean, delivery).partition("@")[0].rpartition(".")[2]
+    token = token if ours else "a" * len(token)
+    mail = (
+        "From: MAILER-DAEMON@example.org\r\nMIME-Version: 1.0\r\n"
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=x\r\n\r\n--x\r\n\r\nno\r\n"
+        "--x\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.org\r\n\r\n"
+        "Final-Recipient: rfc822; ann@example.org\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+        "Diagnostic-Code: smtp; 550 5.1.1 User unknown\r\n\r\n"
+        f"--x\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: <{token}@b.example>\r\n\r\n--x--\r\n"
+    ).encode()
+    assert await deliver(clean, to, mail) is None
+    assert [(o["kind"], o["hard"]) for o in await outcomes(system)] == ([("bounced", True)] if ours else [])
+
+
+# ------------------------------------------------------------------ unsubscribing by mail, replies
+
+
+def leave(settings: Settings, delivery: int) -> str:
+    return Tokens.of(settings).verp.leave(1, delivery) + "@bounce.b.example"
+
+
+LEAVE = b"From: ann@example.org\r\nSubject: unsubscribe\r\n\r\n"
+
+
+async def left(db: Connection) -> tuple[bool, int, int]:
+    """Whether ann has left, how many events say so, and how many people are counted."""
+    row = await (
+        await db.execute(
+            """SELECT (SELECT unsubscribed_at IS NOT NULL FROM contact) AS gone,
+                      (SELECT count(*) FROM event WHERE kind = 'unsubscribed') AS events,
+                      (SELECT coalesce(sum(n), 0) FROM campaign_tally WHERE measure = 'unsubscribed') AS people"""
+        )
+    ).fetchone()
+    assert row is not None
+    return row["gone"], row["events"], int(row["people"])
+
+
+async def test_who_unsubscribes_by_mail_has_left_and_is_counted_once(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int
+) -> None:
+    for sent in (LEAVE, LEAVE, b"", b"From: x\r\nSubject: Re: May\r\nIn-Reply-To: <a@b>\r\n\r\nplease"):
+        assert await deliver(clean, leave(clean, delivery).upper(), sent, sender="ann@example.org") is None
+        assert await left(system) == (True, 1, 1)
+    row = await (await system.execute("SELECT kind, matched_by, raw FROM incoming_report LIMIT 1")).fetchone()
+    assert row == {"kind": "unsubscribe", "matched_by": "unsubscribe", "raw": None}
+
+
+@pytest.mark.parametrize("case", ["bounce", "away", "forged", "verp token", "gone"])
+async def test_machines_and_forgers_unsubscribe_nobody(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int, case: str
+) -> None:
+    address = leave(clean, delivery)
+    if case == "forged":
+        address = "u." + "a" * 20 + "@bounce.b.example"
+    elif case == "verp token":
+        address = "u." + verp(clean, delivery).partition("@")[0].rpartition(".")[2] + "@bounce.b.example"
+    elif case == "gone":
+        address = leave(clean, delivery + 1)
+    mail = {"bounce": dsn(FAILED), "away": AWAY}.get(case, LEAVE)
+    assert await deliver(clean, address, mail) is None
+    assert await left(system) == (False, 0, 0)
+
+
+REPLY = b"From: Ann <ann@example.org>\r\nSubject: Re: May\r\nIn-Reply-To: <x@b.example>\r\n\r\nYes please\r\n"
+
+
+async def test_a_reply_that_cannot_be_forwarded_now_is_kept_by_postfix_and_not_counted_yet(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int
+) -> None:
+    refused = await deliver(clean, verp(clean, delivery), REPLY, sender="ann@example.org")
+    assert refused is not None
+    assert {code for code, _ in refused.values()} == {451}
+    assert (await outcomes(system), await reports(system)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Auto-Submitted: auto-replied", "Precedence: bulk", "List-Id: <l.example>", "X-Thurn-Reply: forwarded by x", ""],
+)
+async def test_what_a_program_answers_is_no_reply_and_goes_nowhere(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int, header: str
+) -> None:
+    mail = f"{header}\r\n".encode() + REPLY if header else REPLY
+    assert await deliver(clean, verp(clean, delivery), mail, sender="ann@example.org" if header else "") is None
+    assert await outcomes(system) == []
+    assert [r["matched"] for r in await reports(system)] == [True]
+
+
+async def test_a_reply_in_a_mailbox_here_is_counted_once_by_what_it_refers_to(
+    clean: Settings, system: Connection, delivery: int
+) -> None:
+    token = verp(clean, delivery).partition("@")[0].rpartition(".")[2]
+    tokens = Tokens.of(clean)
+    for _ in range(2):
+        assert await replies.count(system, tokens, ["20261124", token, token.upper(), "a" * 26, "\u00e9" * 26]) == 1
+    await fold(system)
+    rows = await (await system.execute("SELECT kind FROM event")).fetchall()
+    assert [row["kind"] for row in rows] == ["replied"]
+    assert await (await system.execute("SELECT measure, n FROM campaign_tally")).fetchall() == [
+        {"measure": "replied", "n": 1}
+    ]
 
 
 @pytest.mark.parametrize("kind", ["not-spam", "auth-failure"])

@@ -80,6 +80,7 @@ _KINDS = {
     "deferred": ("warn", "hourglass", "Put off by the provider"),
     "bounced": ("bad", "problem", "Bounced"),
     "complained": ("bad", "flag", "Called spam by the reader"),
+    "replied": ("done", "mail", "Answered"),
     "returned": ("", "refresh", "Queued again"),
     "suppressed": ("", "person-off", "Left out"),
     "failed": ("bad", "problem", "Could not be made into a mail"),
@@ -91,6 +92,7 @@ _MORE = {
     "deferred": "Thurn tries again by itself.",
     "complained": "The address gets nothing any more.",
     "suppressed": "The address was suppressed or had left since the campaign was started.",
+    "replied": "By hand; absence notices are not counted. Thurn knows it from the mail's references, not its text.",
 }
 
 

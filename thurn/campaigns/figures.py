@@ -22,6 +22,7 @@ class Figures:
     unsubscribed: int
     complained: int
     after_retry: int  # delivered after at least one deferral
+    replied: int = 0  # answered by hand, as far as the answers passed this server
 
     @property
     def answered(self) -> int:
@@ -63,4 +64,5 @@ def figures(recipients: int, tallies: Mapping[str, int]) -> Figures:
         unsubscribed=of("unsubscribed"),
         complained=of("complained"),
         after_retry=of("deferred_then_delivered"),
+        replied=of("replied"),
     )

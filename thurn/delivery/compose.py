@@ -95,6 +95,8 @@ class Composer:
             Header.of("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
             Header.of("List-ID", f"<{campaign}.{workspace}.lists.{self._domain}>"),
             Header.of("Feedback-ID", f"{campaign}:{workspace}:campaign:{self._domain}"),
+            # RFC 9477: where a provider may report complaints to. The host is below the From domain, which signs.
+            Header.of("CFBL-Address", f"fbl@{sender.bounce_host}; report=arf"),
         ]
         if sender.reply_to:
             constant.append(Header.of("Reply-To", sender.reply_to))
@@ -115,6 +117,8 @@ class Composer:
             raise Unsendable(f"The template can't be filled in for this contact: {error}") from error
         local = self._verp.local_part(egress, provider, self._campaign, delivery)
         envelope = f"{local}@{self._sender.bounce_host}"
+        token = local.rpartition(".")[2]
+        leave = f"{self._verp.leave(self._campaign, delivery)}@{self._sender.bounce_host}"
         now = int(time.time())
         headers = [
             *self._constant,
@@ -122,8 +126,10 @@ class Composer:
             Header.of("Subject", encoded(body.subject)),
             Header.of("Date", formatdate(now)),
             # The same at every attempt, so that a reader's program can tell two copies are one mail.
-            Header.of("Message-ID", f"<{local.rpartition('.')[2]}@{self._domain}>"),
-            Header.of("List-Unsubscribe", f"<{urls.unsubscribe}>"),
+            Header.of("Message-ID", f"<{token}@{self._domain}>"),
+            # By HTTPS with one click (RFC 8058), by mail for programs that know only that (RFC 2369).
+            Header.of("List-Unsubscribe", f"<{urls.unsubscribe}>,\r\n <mailto:{leave}?subject=unsubscribe>"),
+            Header.of("CFBL-Feedback-ID", token),
         ]
         data = b"".join((self._before_text, body.text, self._before_html, body.html, self._after_html))
         signatures = sign_message(self._signers, headers, data, now)

@@ -1,4 +1,4 @@
-"""The LMTP server (RFC 2033) that takes bounces and complaints from Postfix `mx`, on loopback.
+"""The LMTP server (RFC 2033) that takes what came back (bounces, complaints, stray replies) from Postfix `mx`.
 
 A mail is answered 250 once what it means is committed, and 451 when the database is away: then Postfix keeps it. No
 mail is ever sent in answer, and nothing is refused for good, so that no bounce can cause another.
@@ -24,6 +24,7 @@ _SIZE = 32 * 1024 * 1024  # bytes of a mail, more than `mx` lets through
 _PATIENCE = 5.0  # seconds for a connection to the database
 
 _DONE = "250 2.0.0 Read"
+_AWAY = "451 4.3.0 The reply cannot be forwarded right now, try again later"
 _LATER = "451 4.3.0 The database is away, try again later"
 
 
@@ -36,8 +37,8 @@ class _Server(LMTP):
 class Handler:
     """Takes one mail at a time; `aiosmtpd` calls it by these names."""
 
-    def __init__(self, pool: Pool, tokens: Tokens) -> None:
-        self._pool, self._tokens = pool, tokens
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._settings, self._pool, self._tokens = settings, pool, Tokens.of(settings)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         """Record a mail for each of its recipients; LMTP wants one reply for each (RFC 2033, 4.2)."""
@@ -45,11 +46,14 @@ class Handler:
         addresses = [address for address in envelope.rcpt_tos if concerns_us(address)]
         try:
             if addresses:
-                await self._record(addresses, raw)
+                await self._record(addresses, raw, (envelope.mail_from or "").strip("<>"))
             answer = _DONE
         except (psycopg.Error, PoolTimeout) as error:
             log.warning("a report could not be stored, Postfix keeps it", error=str(error))
             answer = _LATER
+        except OSError as error:
+            log.warning("a reply could not be forwarded, Postfix keeps it", error=str(error))
+            answer = _AWAY
         return "\r\n".join([answer] * len(envelope.rcpt_tos))
 
     async def handle_exception(self, error: Exception) -> str:
@@ -57,17 +61,17 @@ class Handler:
         log.error("a report could not be read", exc_info=error)
         return "451 4.3.0 Something went wrong, try again later"
 
-    async def _record(self, addresses: list[str], raw: bytes) -> None:
+    async def _record(self, addresses: list[str], raw: bytes, sender: str) -> None:
         incoming = read(raw)
         async with self._pool.connection(timeout=_PATIENCE) as db, db.transaction():
             for address in addresses:
-                matched = await record(db, self._tokens, address, incoming, raw)
+                matched = await record(db, self._settings, self._tokens, address, incoming, raw, sender)
                 log.info("report", to=address, kind=incoming.kind, matched=matched)
 
 
 async def serve_lmtp(settings: Settings, pool: Pool) -> asyncio.Server:
     """Listen on the port `feedback`; the server runs in this loop until it is closed."""
-    handler = Handler(pool, Tokens.of(settings))
+    handler = Handler(settings, pool)
     loop = asyncio.get_running_loop()
 
     def session() -> Any:

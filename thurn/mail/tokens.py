@@ -83,34 +83,58 @@ class TrackingTokens:
 
 
 class VerpTokens:
-    """Envelope senders `b.<egress>.<provider>.<token>@<bounce host>`; the key comes from `Secrets.derive("verp")`."""
+    """Envelope senders `b.<egress>.<provider>.<token>@<bounce host>`, and addresses to unsubscribe at by mail,
+    `u.<token>@<bounce host>`; the key comes from `Secrets.derive("verp")`."""
 
     def __init__(self, key: bytes) -> None:
         self._mac = blake2b(key=key, digest_size=_MAC)
 
     def local_part(self, egress: str, provider: str, campaign: int, delivery: int) -> str:
         """A local part of at most 64 octets (RFC 5321, 4.5.3.1.1)."""
-        data = _varint(campaign) + _varint(delivery)
-        mac = self._mac.copy()
-        mac.update(data)
-        token = b32encode(data + mac.digest()).rstrip(b"=").decode().lower()
-        return f"b.{egress}.{provider}.{token}"
+        return f"b.{egress}.{provider}.{self._make(b'', campaign, delivery)}"
+
+    def leave(self, campaign: int, delivery: int) -> str:
+        """The local part that a mail to unsubscribe goes to. Its token opens nothing else, nor another's this."""
+        return f"u.{self._make(b'u', campaign, delivery)}"
 
     def read(self, address: str) -> tuple[int, int]:
         """(campaign, delivery) of an envelope sender of ours; `InvalidToken` for anything else."""
-        local = address.partition("@")[0].lower()
-        parts = local.split(".")
-        if len(parts) != 4 or parts[0] != "b" or len(parts[3]) > 40:
+        parts = address.partition("@")[0].lower().split(".")
+        if len(parts) != 4 or parts[0] != "b":
             raise InvalidToken("not a bounce address")
-        token = parts[3].upper()
+        return self.read_token(parts[3])
+
+    def read_leave(self, address: str) -> tuple[int, int]:
+        """(campaign, delivery) of an address made by `leave`; `InvalidToken` for anything else."""
+        parts = address.partition("@")[0].lower().split(".")
+        if len(parts) != 2 or parts[0] != "u":
+            raise InvalidToken("not an address to unsubscribe at")
+        return self._read(b"u", parts[1])
+
+    def read_token(self, token: str) -> tuple[int, int]:
+        """(campaign, delivery) of the token alone, as it stands in Message-ID and CFBL-Feedback-ID; `InvalidToken`."""
+        return self._read(b"", token)
+
+    def _make(self, purpose: bytes, campaign: int, delivery: int) -> str:
+        data = _varint(campaign) + _varint(delivery)
+        mac = self._mac.copy()
+        mac.update(purpose + data)
+        return b32encode(data + mac.digest()).rstrip(b"=").decode().lower()
+
+    def _read(self, purpose: bytes, token: str) -> tuple[int, int]:
+        if len(token) > 40 or not token.isascii():
+            raise InvalidToken("not a token")
+        token = token.upper()
         try:
             raw = b32decode(token + "=" * (-len(token) % 8))
         except (DecodeError, ValueError) as error:
             raise InvalidToken("not base32") from error
         data, sent = raw[:-_MAC], raw[-_MAC:]
         mac = self._mac.copy()
-        mac.update(data)
+        mac.update(purpose + data)
         if not compare_digest(mac.digest(), sent):
             raise InvalidToken("wrong signature")
-        campaign, delivery = _varints(data)
-        return campaign, delivery
+        values = _varints(data)
+        if len(values) != 2:
+            raise InvalidToken("not a delivery")
+        return values[0], values[1]

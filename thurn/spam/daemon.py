@@ -6,10 +6,13 @@ from starlette.routing import Route
 
 from thurn.db.connect import Connection, Pool
 from thurn.db.fetch import one
+from thurn.feedback import replies
+from thurn.feedback.matching import Tokens
 from thurn.spam import judged, quarantine
 from thurn.spam.wishes import NEVER, answer, clean, wishes_of
 
 _REPORT = 512 * 1024  # octets
+_LET_IN = frozenset({"no action", "add header", "rewrite subject"})
 _NOT_JSON = JSONResponse({"error": "not a JSON object"}, 400)
 
 
@@ -38,6 +41,8 @@ async def tell(request: Request) -> Response:
     pool: Pool = request.app.state.pool
     async with pool.connection() as db:
         await judged.store(db, said)
+        if said.answered and said.action in _LET_IN:
+            await replies.count(db, Tokens.of(request.app.state.settings), said.answered)
     return Response(status_code=204)
 
 

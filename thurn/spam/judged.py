@@ -41,6 +41,7 @@ class Verdict:
     message_id: str
     ip: str
     login: str
+    answered: list[str]  # what of In-Reply-To and References may be ours, if a person wrote it
 
     def result(self, method: str) -> str:
         """Of `spf`, `dkim`, `dmarc` or `arc`, in a word of RFC 8601; empty when it was not looked at."""
@@ -77,6 +78,7 @@ def verdict(report: Mapping[str, Any]) -> Verdict:
         message_id=line(report.get("message_id"), 300),
         ip=line(report.get("ip"), 60),
         login=line(report.get("user"), 320).lower(),
+        answered=[line(each, 80) for each in _list(report.get("answered"))[:50]],
     )
 
 

@@ -31,11 +31,11 @@ _QUERIES = {
     "bcc_sent": "SELECT copy_to FROM mta.bcc_sent WHERE address = lower('%s')",
 }
 
-# Who may be written to at a bounce host: VERP tokens, complaints, reports, and whom RFC 2142 wants reachable. At this
-# server's own name: return addresses of mail that was sent on.
+# Who may be written to at a bounce host: VERP tokens, unsubscribes, complaints, reports, and whom RFC 2142 wants
+# reachable. At this server's own name: return addresses of mail that was sent on.
 _RELAY_RECIPIENTS = r"""/^SRS[01][=+-][^@]+@{host}$/ ok
 if !/@{host}$/
-/^(b\.[^@]+|fbl|abuse|postmaster|dmarc|tlsrpt)@/ ok
+/^([bu]\.[^@]+|fbl|abuse|postmaster|dmarc|tlsrpt)@/ ok
 endif
 """
 

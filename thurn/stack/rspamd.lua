@@ -43,6 +43,29 @@ local function addresses(list)
   return found
 end
 
+-- What a mail refers to, never what it says: our own Message-IDs in it tell guard that somebody answered a campaign.
+local function answered(task)
+  local found = {}
+  for _, name in ipairs({ "References", "In-Reply-To" }) do
+    for id in (task:get_header(name) or ""):sub(-6000):gmatch("<%w+@") do
+      if #found < 50 then table.insert(found, id:sub(2, -2)) end
+    end
+  end
+  return found
+end
+
+-- RFC 3834, and what lists and absence notices without it carry.
+local function by_a_program(task)
+  local submitted = (task:get_header("Auto-Submitted") or "no"):lower()
+  local precedence = (task:get_header("Precedence") or ""):lower()
+  if submitted:sub(1, 2) ~= "no" or mail_from(task) == "" then return true end
+  if precedence == "bulk" or precedence == "junk" or precedence == "list" or precedence == "auto_reply" then return true end
+  for _, name in ipairs({ "List-Id", "X-Autoreply", "X-Autorespond", "X-Auto-Reply", "X-Failed-Recipients" }) do
+    if task:has_header(name) then return true end
+  end
+  return false
+end
+
 local function report(task, full)
   local ip = task:get_ip()
   local said = {
@@ -56,6 +79,7 @@ local function report(task, full)
     said.score, said.required = score[1], score[2]
     said.subject = (task:get_subject() or ""):sub(1, 1200)
     said.message_id = (task:get_message_id() or ""):sub(1, 600)
+    if said.user == "" and not by_a_program(task) then said.answered = answered(task) end
     said.symbols = {}
     for _, symbol in ipairs(task:get_symbols_all()) do
       local options = {}

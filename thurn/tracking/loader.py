@@ -132,6 +132,12 @@ async def load_spool(settings: Settings, db: Connection, *, limit: int = 10_000)
     return len(hits)
 
 
+async def take(db: Connection, hits: list[Hit]) -> None:
+    """Count hits that came by another way than the spool, in the transaction of `db`; waits for a loader at work."""
+    await db.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    await _write(db, digest(hits, [], [], await _look(db, hits)))
+
+
 async def _read(db: Connection, settings: Settings, paths: list[Path], limit: int) -> list[_File]:
     rows = await db.execute("SELECT file, position FROM spool_position WHERE node = %s", [settings.node])
     positions = {row["file"]: row["position"] async for row in rows}
