@@ -168,3 +168,19 @@ def test_the_narrowest_rule_names_the_pool() -> None:
     assert pool_of(2, 8, "marketing", rules, 1) == 3
     assert pool_of(1, 8, "marketing", rules, 1) == 2
     assert pool_of(2, 7, "transactional", rules, 1) == 1
+
+
+@pytest.mark.parametrize("cap", [1, 10, 100])
+def test_turns_go_by_weight_within_a_workspace_and_never_at_the_cost_of_another(cap: int) -> None:
+    high = Wish(1, 1, "google", ((1, 100),), weight=16)
+    normal = Wish(1, 2, "google", ((1, 100),), weight=4)
+    low = Wish(1, 3, "google", ((1, 100),), weight=1)
+    other = Wish(2, 4, "google", ((1, 100),), weight=1)
+    got = dict.fromkeys((high, normal, low, other), 0)
+    for turn in range(42 * 4):
+        for grant in allot(
+            [high, normal, low, other], {(1, "google"): Lane(cap_left=cap)}, Buckets(), 0.0, batch=100, turn=turn
+        ):
+            got[grant.wish] += grant.n
+    assert got[high] > 2 * got[normal] > 4 * got[low] > 0
+    assert 0.8 < got[other] / (got[high] + got[normal] + got[low]) < 1.25

@@ -10,10 +10,11 @@ from thurn.delivery.outcomes import Outcome, append
 
 # A campaign at a provider. One index probe for each, however long the queue is. `speed`: mails a minute.
 _WAITING = """
-SELECT s.workspace_id, s.id AS campaign_id, p.provider, NULL::float AS speed
-FROM campaign s
+SELECT s.workspace_id, s.id AS campaign_id, p.provider, s.speed, s.weight
+FROM campaign_due s
 CROSS JOIN LATERAL (SELECT DISTINCT t.provider FROM campaign_tally t WHERE t.campaign_id = s.id) p
-WHERE s.state = 'sending'
+WHERE NOT EXISTS (SELECT 1 FROM hold h WHERE coalesce(h.workspace_id, s.workspace_id) = s.workspace_id
+                  AND coalesce(h.provider, p.provider) = p.provider)
   AND EXISTS (SELECT 1 FROM delivery d WHERE d.campaign_id = s.id AND d.provider = p.provider AND d.state = 'queued'
               AND d.send_at <= now())
 ORDER BY s.workspace_id, s.id, p.provider
@@ -57,6 +58,7 @@ class Lane:
     campaign: int
     provider: str
     speed: float | None = None  # mails a minute that the campaign may do, at all providers together
+    weight: int = 1  # turns in its workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Claim:
 async def open_lanes(db: Connection) -> list[Lane]:
     """Lanes with something to send now; which egress may take how much of it is decided by pacing."""
     rows = await (await db.execute(_WAITING)).fetchall()
-    return [Lane(r["workspace_id"], r["campaign_id"], r["provider"], r["speed"]) for r in rows]
+    return [Lane(r["workspace_id"], r["campaign_id"], r["provider"], r["speed"], r["weight"]) for r in rows]
 
 
 async def claim(db: Connection, lane: Lane, life: int, limit: int, egress: int = 1) -> list[Claim]:
@@ -122,6 +124,17 @@ async def claim(db: Connection, lane: Lane, life: int, limit: int, egress: int =
         for row in rows
         if not row["barred"]
     ]
+
+
+async def stopped(db: Connection, campaigns: list[int]) -> set[int]:
+    """Those of `campaigns` that were paused, cancelled or held: what is claimed of them goes back."""
+    rows = await db.execute(
+        """SELECT id FROM campaign c WHERE id = ANY(%s) AND (state <> 'sending' OR EXISTS (
+             SELECT 1 FROM hold h WHERE h.provider IS NULL AND coalesce(h.workspace_id, c.workspace_id) = c.workspace_id
+           ))""",
+        [campaigns],
+    )
+    return {row["id"] async for row in rows}
 
 
 async def begin_life(db: Connection, node: str) -> int:

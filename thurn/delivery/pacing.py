@@ -28,6 +28,7 @@ class Wish:
     provider: str
     pool: tuple[tuple[int, int], ...]
     speed: float | None = None  # mails a minute, of the campaign
+    weight: int = 1  # turns in a row, before the next campaign of its workspace has its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ def allot(
     left = dict.fromkeys(wishes, batch)
     given: dict[tuple[Wish, int], int] = {}
     queues = _queues(wishes, turn)
+    turns = {wish: wish.weight for wish in wishes}
     while queues:
         for queue in list(queues):
             wish = queue[0]
@@ -140,7 +142,10 @@ def allot(
             speed[wish.campaign] -= n
             left[wish] -= n
             most -= n
-            queue.append(queue.pop(0))
+            turns[wish] -= 1
+            if turns[wish] <= 0:
+                turns[wish] = wish.weight
+                queue.append(queue.pop(0))
     return [Grant(wish, egress, n) for (wish, egress), n in given.items()]
 
 
@@ -161,8 +166,18 @@ def _queues(wishes: Sequence[Wish], turn: int) -> list[list[Wish]]:
     by_workspace: dict[int, list[Wish]] = {}
     for wish in wishes:
         by_workspace.setdefault(wish.workspace, []).append(wish)
-    queues = [_turned(queue, turn) for _, queue in sorted(by_workspace.items())]
+    queues = [_turned(queue, _whose(queue, turn)) for _, queue in sorted(by_workspace.items())]
     return _turned(queues, turn)
+
+
+def _whose(queue: list[Wish], turn: int) -> int:
+    """Who begins: each as often as it has turns, so that they count also where a call deals out one portion."""
+    left = turn % sum(wish.weight for wish in queue)
+    for at, wish in enumerate(queue):
+        left -= wish.weight
+        if left < 0:
+            return at
+    raise AssertionError("the remainder is less than the sum")
 
 
 def _turned(items: list[T], turn: int) -> list[T]:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import structlog
+
 from thurn.db.connect import Connection
 from thurn.delivery.out_queue import client_ports, queued_deliveries
 from thurn.delivery.outcomes import Outcome, append
@@ -21,6 +23,8 @@ from thurn.delivery.sessions import Served, still_open
 from thurn.feedback.tail import behind
 from thurn.mail.tokens import VerpTokens
 from thurn.settings import Settings
+
+log = structlog.get_logger()
 
 _SETTLE = 1.0  # seconds for postlogd to write what was logged before
 _LOOK = 0.25
@@ -95,6 +99,26 @@ async def settle(
         await append(db, outcomes)
     returned = sum(o.kind == "returned" for o in outcomes)
     return len(wanted) - returned, returned
+
+
+async def settle_former(
+    db: Connection,
+    settings: Settings,
+    tokens: VerpTokens,
+    life: int,
+    ports: set[int],
+    in_use: Callable[[], set[int]],
+    sessions: frozenset[Served],
+) -> None:
+    """Settle what the lives before `life` on this node have left; the rest as in `settle`."""
+    rows = await db.execute(
+        "SELECT id FROM sender_life WHERE node = %s AND settled_at IS NULL AND id < %s", [settings.node, life]
+    )
+    lives = [row["id"] async for row in rows]
+    if leases := await leases_of(db, lives):
+        found, returned = await settle(db, settings, tokens, lives, leases, ports, in_use, sessions)
+        log.info("leases of a former life settled", handed_over=found, queued_again=returned)
+    await db.execute("UPDATE sender_life SET settled_at = now() WHERE id = ANY(%s)", [lives])
 
 
 async def _ended(settings: Settings, sessions: set[Served]) -> None:

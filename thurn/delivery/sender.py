@@ -19,14 +19,14 @@ import uvloop
 
 from thurn.db.connect import Connection, connect
 from thurn.delivery.board import Board
-from thurn.delivery.claims import Claim, Lane, begin_life, claim, open_lanes
+from thurn.delivery.claims import Claim, Lane, begin_life, claim, open_lanes, stopped
 from thurn.delivery.compose import Composer, Unsendable
 from thurn.delivery.composers import Composers, NotReady
 from thurn.delivery.lanes import Table, drained
 from thurn.delivery.out_queue import client_ports
 from thurn.delivery.outcomes import Kind, Outcome, append
 from thurn.delivery.pacing import Buckets, Wish, allot
-from thurn.delivery.reconcile import Unknown, declare_lost, leases_of, settle
+from thurn.delivery.reconcile import Unknown, declare_lost, leases_of, settle, settle_former
 from thurn.delivery.sessions import Served, SessionBook
 from thurn.heartbeat import beat
 from thurn.log import configure_logging
@@ -45,6 +45,7 @@ _IDLE = 0.3  # seconds between looks for work
 _FLUSH = 0.2  # seconds between commits of outcomes
 _WATCH = 900.0  # seconds after a crash of `out` in which its lost log lines are looked for
 _SWEEP = 30.0  # seconds between those looks
+_OBEY = 0.5  # seconds between looks whether a campaign was paused or cancelled after its mail was claimed
 _OUR_FAULT = "Thurn could not prepare this campaign; the sender's log says why. Resume it when that is mended."
 _ADOPT = 60.0  # seconds between looks for leases of this life that it was never told of
 _STALE = 30.0  # seconds after which a claim that could not be written is given back
@@ -70,6 +71,7 @@ class Sender:
         self._unknown: dict[Unknown, Served] = {}  # -> the connection that broke
         self._broke_at = time.monotonic()  # a former life may have ended together with `out`
         self._book = SessionBook(settings.state / "run" / "sender.sessions")
+        self._stopped: set[int] = set()  # campaigns that were paused or cancelled
         self._stopping = asyncio.Event()
         self._broken: BaseException | None = None
         self._board = Board()
@@ -87,6 +89,7 @@ class Sender:
             self._start(self._forever("reconcile", self._reconcile)),
             self._start(self._forever("flush", self._flush)),
             self._start(self._forever("lanes", self._watch_lanes)),
+            self._start(self._forever("obey", self._obey)),
             self._start(beat(self._settings, "sender")),
         ]
         claiming = self._start(self._forever("claim", self._claim))
@@ -162,7 +165,7 @@ class Sender:
         lanes = {}
         for lane in await open_lanes(db):
             pool = self._board.pool(lane.workspace, lane.campaign)
-            lanes[Wish(lane.workspace, lane.campaign, lane.provider, pool, lane.speed)] = lane
+            lanes[Wish(lane.workspace, lane.campaign, lane.provider, pool, lane.speed, lane.weight)] = lane
         total = 0
         now = time.monotonic()
         for grant in allot(
@@ -219,6 +222,13 @@ class Sender:
             [reason, campaign],
         )
 
+    async def _obey(self, db: Connection) -> None:
+        """Pause and cancel act on what is claimed and not written, too: `out` may be slow, and the backlog long."""
+        while True:
+            campaigns = {lease.campaign for lease in self._held}
+            self._stopped = await stopped(db, list(campaigns)) if campaigns else set()
+            await asyncio.sleep(_OBEY)
+
     async def _adopt_orphans(self, db: Connection) -> None:
         """Leases of this life it does not know of: the claim was committed, the connection lost before we heard."""
         for lease in await leases_of(db, [self._life]):
@@ -241,7 +251,7 @@ class Sender:
                 claimed, composer, since = await asyncio.wait_for(self._ready.get(), 1.0)
             except TimeoutError:
                 continue
-            if time.monotonic() - since > _STALE:
+            if time.monotonic() - since > _STALE or claimed.campaign in self._stopped:
                 self._note(Unknown(claimed.campaign, claimed.delivery, claimed.attempt), "returned")
                 continue
             await self._hand_over(session, claimed, composer)
@@ -337,7 +347,9 @@ class Sender:
     # ---- settling what is unknown
 
     async def _reconcile(self, db: Connection) -> None:
-        await self._settle_former_lives(db)
+        served = frozenset(self._book.former)
+        await settle_former(db, self._settings, self._tokens, self._life, self._former_ports, self._ports, served)
+        self._book.forget_former()
         swept = time.monotonic()
         while True:
             await asyncio.sleep(0.5)
@@ -361,28 +373,6 @@ class Sender:
                     del self._unknown[lease]
                     self._held.discard(lease)
                 log.info("unknown deliveries settled", handed_over=found, queued_again=returned)
-
-    async def _settle_former_lives(self, db: Connection) -> None:
-        rows = await db.execute(
-            "SELECT id FROM sender_life WHERE node = %s AND settled_at IS NULL AND id < %s",
-            [self._settings.node, self._life],
-        )
-        lives = [row["id"] async for row in rows]
-        leases = await leases_of(db, lives)
-        if leases:
-            found, returned = await settle(
-                db,
-                self._settings,
-                self._tokens,
-                lives,
-                leases,
-                self._former_ports,
-                self._ports,
-                frozenset(self._book.former),
-            )
-            log.info("leases of a former life settled", handed_over=found, queued_again=returned)
-        await db.execute("UPDATE sender_life SET settled_at = now() WHERE id = ANY(%s)", [lives])
-        self._book.forget_former()
 
 
 def _alone(settings: Settings) -> object:
