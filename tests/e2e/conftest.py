@@ -123,6 +123,7 @@ async def bakery(installation: Settings) -> dict[str, Any]:
         "contact": bounced["id"],
         "import": last["id"],
         "suppressed": dead["id"],
+        "returned": await furniture.returned(house),
         "mailbox": "anna@bakery.example",
         "delivery": delivery["id"],
         "move": await furniture.moved(house),

@@ -191,6 +191,16 @@ async def sent(house: House, campaign: int) -> None:
     await eventually("the campaign is sent", look)
 
 
+async def returned(house: House) -> int:
+    """Wait until a bounce or a complaint has come back; the newest."""
+
+    async def look() -> int:
+        row = await house.row("SELECT max(id) AS id FROM incoming_report WHERE workspace_id = current_workspace()")
+        return int(row["id"] or 0)
+
+    return await eventually("something came back", look)
+
+
 async def mailbox(house: House, address: str, name: str = "") -> None:
     """A mailbox."""
     await house.do(lambda db: add_mailbox(db, house.id, address=address, name=name))

@@ -21,7 +21,7 @@ EMPTY = (
     "/contacts/new", "/contacts/import", "/contacts/lists", "/contacts/imports", "/domains", "/domains/new",
     "/domains/certificates", "/mailboxes", "/mailboxes/new", "/mailboxes/moves", "/mailboxes/moves/new",
     "/mailboxes/aliases", "/mailboxes/forwards", "/mailboxes/import", "/trace", "/quarantine",
-    "/suppression", "/suppression/add", "/suppression/import",
+    "/suppression", "/suppression/add", "/suppression/import", "/feedback",
 )  # fmt: skip
 FULL = (
     "", "/campaigns", "/campaigns?state=draft", "/campaigns/new", "/campaigns/{draft}/edit", "/campaigns/{draft}/check",
@@ -39,7 +39,7 @@ FULL = (
     "/mailboxes/moves/many",
     "/quarantine", "/quarantine?q=nothing-like-it", "/quarantine/{held}", "/quarantine/{held}?ask=release",
     "/suppression", "/suppression?q=nobody-has-this", "/suppression/{suppressed}",
-    "/suppression/{suppressed}?ask=remove",
+    "/suppression/{suppressed}?ask=remove", "/feedback", "/feedback?q=nobody-has-this", "/feedback/{returned}",
     "/mailboxes/{mailbox}/spam", "/domains/bakery.example/spam",
     "/trace", "/trace?q=nobody@bakery.example", "/trace/{trace}", "/trace/campaigns/{sent}/{delivery}",
 )  # fmt: skip

@@ -8,7 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from thurn.cli.common import Json, fail
+from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
+from thurn.db.connect import Connection
+from thurn.problems import Problem
+from thurn.settings import Settings
 
 _WORDS = {
     "bounce": "A bounce: the mail was not delivered.",
@@ -34,6 +37,8 @@ def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     group = typer.Typer(no_args_is_help=True, help="What comes back: bounces, complaints, replies.")
     group.command("explain")(explain)
+    group.command("list")(list_)
+    group.command("show")(show)
     app.add_typer(group, name="feedback")
 
 
@@ -87,3 +92,51 @@ def _in_words(explained: dict[str, Any]) -> str:
         if said["diagnostic"]:
             lines.append(f"    {said['diagnostic'][:200]}")
     return "\n".join(lines)
+
+
+def list_(
+    query: Annotated[str, typer.Option("--search", help="Part of an address or a subject.")] = "",
+    kind: Annotated[str, typer.Option("--kind", help="bounce, complaint, reply, unsubscribe, delayed …")] = "",
+    unmatched: Annotated[bool, typer.Option("--unmatched", help="Only what belongs to no mail of ours.")] = False,
+    as_json: Json = False,
+    state: State = None,
+    workspace: Workspace = "main",
+) -> None:
+    """List the newest 200 mails that came back, and what Thurn made of each."""
+    from thurn.feedback import returned  # `explain` starts without a database
+
+    async def work(db: Connection, workspace_id: int, settings: Settings) -> list[dict[str, Any]]:
+        page = await returned.returned_page(
+            db, operator=workspace == "main", unmatched=unmatched or None, query=query, kind=kind, limit=200
+        )
+        return page.items
+
+    found = in_workspace(state, workspace, work)
+    lines = [
+        f"{row['id']:>6}  {row['received_at']:%Y-%m-%d %H:%M}  {row['kind']}"
+        f"{': ' + row['category'] if row['category'] else ''}  about {row['recipient'] or 'nobody'}\n"
+        f"        {row['effect'] or row['summary']}"
+        for row in found
+    ]
+    emit(found, as_json, "\n".join(lines) or "Nothing came back.")
+
+
+def show(
+    number: Annotated[int, typer.Argument(help="Its number, from `thurn feedback list`.", min=1, max=2**62)],
+    as_json: Json = False,
+    state: State = None,
+    workspace: Workspace = "main",
+) -> None:
+    """Show one of them, with the mail as it came."""
+    from thurn.feedback import returned
+
+    async def work(db: Connection, workspace_id: int, settings: Settings) -> dict[str, Any]:
+        row = await returned.get(db, number, operator=workspace == "main")
+        return {**row, "raw": returned.source(row["raw"])}
+
+    try:
+        row = in_workspace(state, workspace, work)
+    except Problem as problem:
+        fail(str(problem))
+    head = [f"{name}: {row[name]}" for name in ("received_at", "kind", "address", "sender", "recipient", "campaign")]
+    emit(row, as_json, "\n".join([row["effect"] or row["summary"], *head, "", row["raw"] or "The mail is not kept."]))

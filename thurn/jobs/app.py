@@ -13,6 +13,7 @@ TASK_MODULES = [
     "thurn.audience.jobs",
     "thurn.campaigns.jobs",
     "thurn.certificates.jobs",
+    "thurn.feedback.jobs",
     "thurn.guard.jobs",
     "thurn.mailhost.jobs",
     "thurn.trace.jobs",
