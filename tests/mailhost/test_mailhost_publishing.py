@@ -1,14 +1,9 @@
 """Publishing: what is planned, and what Knot and a provider's API then hold. Nothing of others is ever lost."""
 
-import json
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import requests
+from dnsproviders import APIS, TOKEN, Zone, provider
 from dnsworld import Knot
 
 from thurn.db.connect import Connection, Pool, in_workspace
@@ -174,97 +169,92 @@ async def test_nonsense_is_refused_beside_its_field(
 # ---------------------------------------------------------------- a provider's API, at its HTTP boundary
 
 
-class Cloudflare(BaseHTTPRequestHandler):
-    """What Cloudflare's API v4 does with DNS records, as far as it is asked here."""
-
-    held: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - one for the whole test
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
-
-    def _say(self, result: Any, status: int = 200) -> None:
-        body = json.dumps({"success": status == 200, "result": result, "errors": [],
-                           "result_info": {"page": 1, "total_pages": 1}}).encode()  # fmt: skip
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _do(self) -> None:
-        url = urlsplit(self.path)
-        asked = {key: values[0] for key, values in parse_qs(url.query).items()}
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}")
-        if self.headers["Authorization"] != "Bearer right-token":
-            return self._say(None, 403)
-        if url.path == "/client/v4/zones":
-            return self._say([{"id": "z", "name": "brotzeit.example"}])
-        number = url.path.rpartition("/")[2]
-        if self.command == "GET":
-            keys = {key: asked[key] for key in ("type", "name", "content") if key in asked}
-            return self._say([r for r in self.held.values() if all(r[k] == v for k, v in keys.items())])
-        if self.command == "DELETE":
-            return self._say(self.held.pop(number))
-        number = number if self.command == "PUT" else str(len(self.held) + 100)
-        self.held[number] = {"ttl": 1, **self.held.get(number, {}), **body, "id": number}
-        return self._say(self.held[number])
-
-    do_GET = do_POST = do_PUT = do_DELETE = _do  # noqa: N815
+LONG = "x" * 600  # of somebody else, in several strings
 
 
-@pytest.fixture
-def cloudflare(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, Any]]]:
-    """Its records; requests to it go to loopback, and nowhere else."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Cloudflare)
-    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    real = requests.sessions.Session.request
-
-    def local(self: requests.Session, method: str, url: str, **how: Any) -> requests.Response:
-        assert url.startswith("https://api.cloudflare.com/")
-        return real(
-            self, method, url.replace("https://api.cloudflare.com", f"http://127.0.0.1:{server.server_port}"), **how
-        )
-
-    monkeypatch.setattr(requests.sessions.Session, "request", local)
-    Cloudflare.held = {
-        "1": {"id": "1", "type": "TXT", "name": "brotzeit.example", "content": '"v=spf1 a -all"', "ttl": 1},
-        "2": {"id": "2", "type": "TXT", "name": "brotzeit.example", "content": "site-verification=1", "ttl": 1},
+def zone() -> Zone:
+    """What is there before: somebody's own, and ours from another time."""
+    return {
+        ("@", "TXT"): ['"v=spf1 a -all"', '"site-verification=1"'],
+        ("@", "MX"): ["1 old.example."],
+        ("bounce", "MX"): ["10 before.example."],
+        ("autoconfig", "CNAME"): ["elsewhere.example."],
+        ("@", "CAA"): ['0 issue "pki.goog"'],
+        ("www", "A"): ["192.0.2.1"],
+        ("www", "TXT"): [f'"{LONG[:255]}" "{LONG[:255]}"'],
     }
-    yield Cloudflare.held
-    server.shutdown()
-    server.server_close()
 
 
-async def test_a_provider_gets_what_its_api_takes_and_the_rest_is_left_to_hands(
-    app_pool: Pool, clean: Settings, cloudflare: dict[str, dict[str, Any]]
+@pytest.mark.parametrize("name", list(APIS))
+async def test_a_provider_gets_what_its_api_takes_and_keeps_what_is_others(
+    app_pool: Pool, clean: Settings, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     clean = clean.model_copy(update={"simulate": False})
-    async with in_workspace(app_pool, 1) as db:
-        await service.add_domain(db, 1, name="brotzeit.example", settings=clean)
-        domain = await service.get_domain(db, "brotzeit.example")
-        await publishing.put(db, domain, clean, provider="cloudflare", access={"token": "right-token"})
-        done = await publishing.publish(db, domain, clean)
-        again = await publishing.preview(db, domain, clean)
-        row = await one(db, "SELECT access FROM domain_publisher")
-    assert b"right-token" not in bytes(row["access"])
-    texts = {r["content"] for r in cloudflare.values() if r["name"] == "brotzeit.example"}
+    with provider(name, zone(), monkeypatch) as held:
+        async with in_workspace(app_pool, 1) as db:
+            await service.add_domain(db, 1, name="brotzeit.example", settings=clean)
+            domain = await service.get_domain(db, "brotzeit.example")
+            await publishing.put(db, domain, clean, provider=name, access={"token": TOKEN})
+            planned = await publishing.preview(db, domain, clean)
+            assert held == zone(), "a preview changes nothing"
+            done = await publishing.publish(db, domain, clean)
+            again = await publishing.preview(db, domain, clean)
+            row = await one(db, "SELECT access FROM domain_publisher")
+    assert TOKEN.encode() not in bytes(row["access"])
+    assert planned == done
+    texts = {"".join(v.split('" "')).strip('"') for v in held["@", "TXT"]}
     assert texts == {"v=spf1 a:mail.thurn.example a -all", "site-verification=1"}
-    assert {r["name"] for r in cloudflare.values() if r["type"] == "CNAME"} >= {"autoconfig.brotzeit.example"}
+    assert held["autodiscover", "CNAME"] == ["mail.thurn.example."]
+    (rsa,) = [key for key in domain["keys"] if key["algorithm"] == "rsa-sha256"]
+    (key,) = held[f"{rsa['selector']}._domainkey", "TXT"]
+    assert "".join(key.split('" "')).strip('"') == f"v=DKIM1; k=rsa; p={rsa['public_key']}"
+    left = {where: values for where, values in zone().items() if where not in (("@", "TXT"), ("bounce", "MX"))}
+    assert {where: held[where] for where in left} == left | (
+        {("@", "CAA"): ['0 issue "pki.goog"', '0 issue "letsencrypt.org"']} if name != "digitalocean" else {}
+    ), "what is others stays"
     by_hand = {change.record.type for change in done if change.action == "by hand"}
-    assert by_hand == {"MX", "SRV", "CAA"}
-    assert {change.action for change in again} == {"keep", "by hand"}
+    if name == "digitalocean":
+        assert by_hand == {"MX", "SRV", "CAA", "CNAME"}
+        whys = [change.why for change in done if change.record.type == "SRV"]
+        assert whys[0].startswith("Thurn can neither read nor write SRV records at DigitalOcean. Add it yourself")
+    else:
+        assert by_hand == {"MX", "CNAME"}, "those of somebody else"
+        assert held["bounce", "MX"] == ["10 mail.thurn.example."]
+        port = clean.port["imaps"]
+        assert held["_imaps._tcp", "SRV"] == [f"0 1 {port} mail.thurn.example."]
+        assert held["_imap._tcp", "SRV"] == ["0 0 0 ."]
+    assert {change.action for change in again} == {"keep", "by hand"}, [c for c in again if c.add]
 
 
-async def test_a_wrong_token_is_told_without_repeating_it(
-    app_pool: Pool, clean: Settings, cloudflare: dict[str, dict[str, Any]]
+async def test_long_text_of_somebody_else_is_not_rewritten_where_it_would_suffer(
+    app_pool: Pool, clean: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clean = clean.model_copy(update={"simulate": False})
-    async with in_workspace(app_pool, 1) as db:
-        await service.add_domain(db, 1, name="brotzeit.example", settings=clean)
-        domain = await service.get_domain(db, "brotzeit.example")
-        await publishing.put(db, domain, clean, provider="cloudflare", access={"token": "wrong-token"})
-        with pytest.raises(Conflict, match="Cloudflare did not take it") as refused:
-            await publishing.publish(db, domain, clean)
-    assert "wrong-token" not in str(refused.value)
-    assert len(cloudflare) == 2
+    before = zone() | {("@", "TXT"): [*zone()["@", "TXT"], f'"{LONG[:255]}" "{LONG[:255]}"']}
+    with provider("gandi", dict(before), monkeypatch) as held:
+        async with in_workspace(app_pool, 1) as db:
+            await service.add_domain(db, 1, name="brotzeit.example", settings=clean)
+            domain = await service.get_domain(db, "brotzeit.example")
+            await publishing.put(db, domain, clean, provider="gandi", access={"token": TOKEN})
+            with pytest.raises(Conflict, match="a long text of somebody else"):
+                await publishing.publish(db, domain, clean)
+    assert held["@", "TXT"] == before["@", "TXT"]
+
+
+@pytest.mark.parametrize("name", list(APIS))
+async def test_a_wrong_token_is_told_without_repeating_it(
+    app_pool: Pool, clean: Settings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    clean = clean.model_copy(update={"simulate": False})
+    with provider(name, zone(), monkeypatch) as held:
+        async with in_workspace(app_pool, 1) as db:
+            await service.add_domain(db, 1, name="brotzeit.example", settings=clean)
+            domain = await service.get_domain(db, "brotzeit.example")
+            await publishing.put(db, domain, clean, provider=name, access={"token": "wrong-token"})
+            with pytest.raises(Conflict, match=f"{publishing.PROVIDERS[name]} did not take it") as refused:
+                await publishing.publish(db, domain, clean)
+        assert "wrong-token" not in str(refused.value)
+        assert held == zone()
 
 
 @pytest.mark.parametrize(

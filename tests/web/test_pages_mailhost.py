@@ -372,4 +372,7 @@ async def test_the_way_into_dns_is_never_shown_again(
     assert secret not in await shown(signed_in[0], at)
     assert "did not answer" in await shown(signed_in[0], f"{at}?look=1", status=409)
     assert (await post(signed_in, f"{at}/now")).status_code == 409
+    asked = await shown(signed_in[0], f"{at}?ask=forget")
+    assert "Forget how to get into the zone brotzeit.example?" in asked
+    assert "The records that are in DNS stay as they are." in asked
     assert (await post(signed_in, f"{at}/forget")).status_code == 303

@@ -37,27 +37,38 @@ class Change:
 
 
 def changes(
-    wanted: Sequence[Record], found: Mapping[tuple[str, str], Answers], *, zone: str, types: Sequence[str]
+    wanted: Sequence[Record],
+    found: Mapping[tuple[str, str], Answers],
+    *,
+    zone: str,
+    types: Sequence[str],
+    at: str = "this provider",
 ) -> list[Change]:
-    """The way from what is there to what should be. `types`: what the publisher can write."""
-    return [_change(record, found, zone, types) for record in wanted]
+    """The way from what is there to what should be. `types`: what the publisher can write.
+
+    `at`: its name.
+    """
+    return [_change(record, found, zone, types, at) for record in wanted]
 
 
-def _change(record: Record, found: Mapping[tuple[str, str], Answers], zone: str, types: Sequence[str]) -> Change:
+def _change(
+    record: Record, found: Mapping[tuple[str, str], Answers], zone: str, types: Sequence[str], at: str
+) -> Change:
     if not below(record.name, zone):
         return Change(record, "by hand", why="It lies in another zone.")
+    if record.type not in types:
+        why = f"Thurn can neither read nor write {record.type} records at {at}. Add it yourself if it is missing."
+        return Change(record, "by hand", why=why)
     answers = found.get((record.name, record.type), Answers("failed"))
     if answers.status in ("failed", "timeout"):
         return Change(record, "by hand", why="What is there now cannot be told; try again.")
     check = judge(record, answers)
     if check.level == "ok":
         return Change(record, "keep")
-    if not record.values or record.kind in ("tlsa", "address", "ptr"):
+    if not record.values or record.kind in ("tlsa", "ptr"):
         return Change(record, "by hand", why="Thurn does not decide this for you.")
     if record.kind == "caa" and not answers.values:
         return Change(record, "by hand", why="It would keep other authorities from issuing; add it if you want that.")
-    if record.type not in types:
-        return Change(record, "by hand", why=f"This provider’s API is not used for {record.type} records.")
     values = check.publish or record.values
     ours = _ours(record, answers.values)
     if answers.values and not ours and record.kind != "caa" and record.type != "TXT":

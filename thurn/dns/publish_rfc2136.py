@@ -34,7 +34,8 @@ class Rfc2136Publisher:
     `inside`: the server may be at an address that is not public; `outside`: it may be another machine.
     """
 
-    types: tuple[str, ...] = ("TXT", "MX", "CNAME", "SRV", "CAA", "A", "AAAA")
+    types: tuple[str, ...] = ("TXT", "MX", "CNAME", "SRV", "CAA", "A", "AAAA", "TLSA")
+    title = "this name server"
 
     def __init__(
         self,

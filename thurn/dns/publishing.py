@@ -27,6 +27,7 @@ class Publisher(Protocol):
     """A way into a zone. Both raise `Conflict` with a sentence for people."""
 
     types: tuple[str, ...]
+    title: str
 
     async def current(self, name: str, kind: str) -> Answers:
         """What the zone holds."""
@@ -126,7 +127,7 @@ async def _plan(db: Connection, domain: Row, settings: Settings) -> tuple[Publis
     except TimeoutError as error:
         raise Conflict("The name server or DNS provider did not answer in time. Nothing was changed.") from error
     found = dict(zip(asked, answers, strict=True))
-    return publisher, changes(wanted, found, zone=row["zone"], types=publisher.types)
+    return publisher, changes(wanted, found, zone=row["zone"], types=publisher.types, at=publisher.title)
 
 
 def _label(domain: str) -> str:
