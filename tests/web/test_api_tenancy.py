@@ -101,6 +101,7 @@ async def theirs(system: Connection, other_workspace: int) -> Theirs:
         row = await (await system.execute(statement, {"w": other_workspace})).fetchone()  # type: ignore[arg-type]
         assert row is not None
         values |= row
+    values |= {"egress_name": "gone", "pool": "gone", "pool_rule": 32000, "provider": "nobody"}
     values["relay"] = 32000  # belongs to the installation; there is none of this number
     values["key_id"], _ = await create_api_key(system, other_workspace, SECRET)
     await create_account(
@@ -154,6 +155,9 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "sender": f"new.{SECRET}.example", "verdict": "allow",
         "security": "starttls", "username": "", "preset": "other", "connections": 5, "rate_per_minute": None,
         "use": "none", "domain": "",
+        "bind4": "192.0.2.4", "bind6": "", "helo": "", "pool": "gone", "weight": 1, "egress": "",
+        "stream": "marketing", "workspace": "", "campaign": None,
+        "per_connection": 1, "backoff": 60,
         "client": "198.51.100.7", "network": "192.0.2.0/24", "minutes": 5, "note": "n", "detail": "d",
         "reason": "manual", "days": 30, "everywhere": False,
         "host": "x.example", "port": 993, "login": "x", "fingerprint": "",
@@ -206,6 +210,10 @@ async def test_every_operation_needs_a_key_and_is_described(browser: httpx.Async
             "suppression_id",
             "report_id",
             "relay",
+            "egress_name",
+            "pool",
+            "pool_rule",
+            "provider",
         ),
         1,
     )

@@ -35,6 +35,9 @@ COMMANDS = {
     "reports": "reports",
     "guard": "guard",
     "trace": "trace",
+    "egress": "delivery",
+    "pool": "delivery",
+    "provider": "delivery",
     "relay": "relays",
     "move": "moves",
 }

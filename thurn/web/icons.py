@@ -37,6 +37,7 @@ STATES: dict[str, tuple[str, str]] = {
     "Held": ("paused", "bad"),
     "Idle": ("ring", "off"),
     "Off": ("crossed", "off"),
+    "Leaving": ("scheduled", "off"),
     # record
     "Correct": ("ok", "ok"),
     "Checking": ("live", "live"),
