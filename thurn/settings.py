@@ -114,6 +114,9 @@ class Settings(BaseSettings):
         default=False, description="Whether mailboxes may be moved here from servers on private networks."
     )
     trace_days: int = Field(default=30, ge=1, description="How many days back the message trace can be searched.")
+    country_database: Path | None = Field(
+        default=None, description="An MMDB file with countries of addresses, for the pages of DMARC reports."
+    )
     retry_first: int = Field(default=300, description="Seconds until a deferred mail is tried again; grows from there.")
     retry_hours: int = Field(
         default=48, ge=1, le=240, description="Hours a campaign's mail is tried before it counts as a soft bounce."

@@ -84,12 +84,22 @@ INSERT INTO incoming_report (workspace_id, kind, matched, summary, sender, raw)
   VALUES (%(w)s, 'bounce', true, '{SECRET}', '{SECRET}', '{SECRET}'::bytea) RETURNING id AS report_id;
 INSERT INTO list_member (list_id, contact_id, workspace_id)
   SELECT l.id, c.id, %(w)s FROM list l, contact c WHERE l.workspace_id = %(w)s AND c.workspace_id = %(w)s RETURNING 1;
+WITH r AS (
+  INSERT INTO auth_report (workspace_id, domain_id, kind, org, report_id, submitter, counted, digest, begins, ends,
+    about)
+  SELECT workspace_id, id, 'dmarc', '{SECRET}', 'r', 'upload', true, '', now(), now(), name FROM domain
+  WHERE workspace_id = %(w)s RETURNING *)
+  INSERT INTO dmarc_row (workspace_id, domain_id, report_id, day, counted, source, n, disposition, dkim_aligned,
+    spf_aligned, overrides, header_from, envelope_from, dkim, spf, sender)
+  SELECT workspace_id, domain_id, id, now(), true, '192.0.2.1', 1, 'none', false, false, '{}', '{SECRET}', '', '[]',
+    '[]', '' FROM r RETURNING 1;
 INSERT INTO contact_import_reject (import_id, row_number, workspace_id, reason, raw)
   SELECT id, 1, workspace_id, '{SECRET}', 'x' FROM contact_import WHERE workspace_id = %(w)s RETURNING 1
 """.replace("{SECRET}", SECRET)
 TABLES = ("contact", "list", "contact_import", "template", "domain", "dkim_key", "domain_publisher", "mailbox",
           "alias", "app_password", "send_as", "bcc_rule", "spam_sender", "held_mail", "campaign", "list_member",
           "contact_import_reject", "delivery", "suppression", "suppression_change", "incoming_report",
+          "auth_report", "dmarc_row", "dmarc_source",
           "trace_message", "trace_recipient", "mailbox_move", "api_key", "account", "membership")  # fmt: skip
 
 
@@ -163,6 +173,7 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "host": "x.example", "port": 993, "login": "x", "fingerprint": "",
         "target": f"{SECRET}@{SECRET}.example", "targets": [f"{SECRET}@{SECRET}.example"], "keep_copy": False,
         "direction": "received", "copy_to": "x@x.example", "outside": True, "send_limit": 1, "may_send": False,
+        "whose": "foreign",
         "mailboxes": [{"address": "fresh@nowhere.example"}],  # an answer names what was asked for
     }  # fmt: skip
     return {"json": {name: samples[name] for name in schema["properties"]}}

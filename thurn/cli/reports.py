@@ -2,20 +2,28 @@
 
 import json
 import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from thurn.cli.common import Json, State, Workspace, fail, in_workspace
+from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
 from thurn.db.connect import Connection
+from thurn.mailhost.service import get_domain
+from thurn.problems import Problem
 from thurn.settings import Settings
+
+T = TypeVar("T")
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     group = typer.Typer(no_args_is_help=True, help="DMARC and TLS reports.")
     group.command("read")(read)
+    group.command("show")(show)
+    group.command("decide")(decide)
     app.add_typer(group, name="reports")
 
 
@@ -95,3 +103,59 @@ def _store(files: list[tuple[str, bytes]], state: Path | None, workspace: str, a
         data = {"file": source, "document": each.name, "new": each.new, "counted": each.counted, "said": each.summary}
         print(json.dumps(data, ensure_ascii=False) if as_json else f"{source}: {each.summary}")
     return sum(each.new or each.counted for _, each in found)
+
+
+Domain = Annotated[str, typer.Argument(metavar="DOMAIN", help="A domain of the workspace.")]
+
+
+def show(domain: Domain, as_json: Json = False, state: State = None, workspace: Workspace = "main") -> None:
+    """Say who sent in the name of a domain in the last 30 days, and whether a stricter policy is safe."""
+    from thurn.dmarc import service
+
+    async def work(db: Connection, workspace_id: int, settings: Settings) -> tuple[Any, Any]:
+        row = await get_domain(db, domain)
+        return await service.overview(db, row["id"]), await service.tls(db, row["id"])
+
+    found, tls = _run(state, workspace, work)
+    sources = [
+        {"key": each.key, "name": each.name, "state": each.state, "mails": each.mails, "passed": each.passed}
+        for each in found.sources
+    ]
+    said = {
+        "published": found.published, "mails": found.mails, "passed": found.passed, "advice": asdict(found.advice),
+        "sources": sources, "tls": {"good": tls.good, "bad": tls.bad},
+    }  # fmt: skip
+    marks = [f"  {'ok' if figure.good else '--'}  {figure.text}" for figure in found.advice.figures]
+    lines = [f"{each['mails']:>9,}  {each['state']:14} {each['name']}  ({each['key']})" for each in sources[:50]]
+    text = [f"{found.advice.title}. {found.advice.why}", *marks, *([""] if lines else []), *lines]
+    if tls.good or tls.bad:
+        text += ["", f"Connections to you: {tls.good:,} encrypted, {tls.bad:,} failed."]
+    emit(said, as_json, "\n".join(text))
+
+
+def decide(
+    domain: Domain,
+    source: Annotated[str, typer.Argument(help="The sender, as `thurn reports show` has it in brackets.")],
+    whose: Annotated[str, typer.Argument(metavar="ours|foreign|unknown", help="Whose it is.")],
+    state: State = None,
+    workspace: Workspace = "main",
+) -> None:
+    """Say whose a sender is; advice reckons with it."""
+    from thurn.dmarc import service
+
+    verdicts: dict[str, service.Verdict] = {"ours": "ours", "foreign": "foreign", "unknown": ""}
+    if whose not in verdicts:
+        fail("A sender is ours, foreign or unknown.")
+
+    async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
+        await service.decide(db, await get_domain(db, domain), source=source, verdict=verdicts[whose])
+
+    _run(state, workspace, work)
+    print(f"{source} is noted as {whose}.")
+
+
+def _run(state: Path | None, workspace: str, work: Callable[[Connection, int, Settings], Awaitable[T]]) -> T:
+    try:
+        return in_workspace(state, workspace, work)
+    except Problem as problem:
+        fail(str(problem))

@@ -14,6 +14,7 @@ TASK_MODULES = [
     "thurn.campaigns.jobs",
     "thurn.certificates.jobs",
     "thurn.feedback.jobs",
+    "thurn.dmarc.jobs",
     "thurn.guard.jobs",
     "thurn.mailhost.jobs",
     "thurn.trace.jobs",

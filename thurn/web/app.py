@@ -27,7 +27,7 @@ from thurn.web.security import Guard
 
 FEATURES = (
     "accounts", "audience", "content", "campaigns", "certificates", "moves", "mailhost", "portal", "trace",
-    "spam", "guard", "feedback", "delivery", "relays",
+    "spam", "guard", "feedback", "delivery", "relays", "dmarc",
 )  # fmt: skip
 API = "/api/v1"
 _STATIC = Path(__file__).parent / "static"

@@ -63,6 +63,27 @@ def share(people: float, machines: float = 0, *, height: int = 20, label: str = 
     return Markup('<svg class="bar" height="{}" role="img" aria-label="{}">{}</svg>').format(height, label, inner)
 
 
+def columns(values: Sequence[tuple[int, int]], *, label: str, height: int = 96) -> Markup:
+    """A column for each (good, bad), good below; the highest fills the height. `label` is the finding in a sentence."""
+    top = max((good + bad for good, bad in values), default=0) or 1
+    step = 100 / max(len(values), 1)
+    rects = [f'<rect x="0" y="{height - 1}" width="100%" height="1" class="f-well"/>']
+    for n, (good, bad) in enumerate(values):
+        # What is there is seen, however little it is beside the rest.
+        up, more = (max(2.0, part / top * (height - 4)) if part else 0.0 for part in (good, bad))
+        x, width = n * step + step * 0.15, step * 0.7
+        for part, y, fill in ((up, height - up, "f-ok"), (more, height - up - more, "f-bad")):
+            if part:
+                rects.append(
+                    f'<rect x="{x:.3f}%" y="{y:.1f}" width="{width:.3f}%" height="{part:.1f}" class="{fill}"/>'
+                )
+    return Markup('<svg class="bar" height="{}" role="img" aria-label="{}">{}</svg>').format(
+        height,
+        label,
+        Markup("".join(rects)),  # noqa: S704 - numbers only
+    )
+
+
 def key(kind: str) -> Markup:
     """The little square that explains a part of a bar."""
     return Markup('<svg viewBox="0 0 12 12" aria-hidden="true"><rect width="12" height="12" {}/></svg>').format(

@@ -48,6 +48,16 @@ STATES: dict[str, tuple[str, str]] = {
     "Runs out soon": ("warn", "warn"),
     "Self-signed": ("warn", "warn"),
     "Not used": ("ring", "off"),
+    # sender in DMARC reports
+    "Passes": ("ok", "ok"),
+    "Partly passes": ("warn", "warn"),
+    "Fails": ("bad", "bad"),
+    "Forged": ("crossed", "off"),
+    "Forwarded": ("ring", "off"),
+    "Undecided": ("unknown", "warn"),
+    # block list
+    "Listed": ("bad", "bad"),
+    "Not listed": ("ok", "ok"),
     # DKIM key
     "Retiring": ("crossed", "off"),
     # mailbox

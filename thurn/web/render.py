@@ -59,7 +59,8 @@ def _environment() -> Environment:
     )
     env.globals.update(
         asset=asset, icon=icons.icon, shape=icons.shape, state=icons.state, tally=bars.tally, share=bars.share,
-        key=bars.key, count=words.count, rate=words.rate, LEVELS=icons.LEVELS, now=lambda: datetime.now().astimezone(),
+        columns=bars.columns, key=bars.key, count=words.count, rate=words.rate, LEVELS=icons.LEVELS,
+        now=lambda: datetime.now().astimezone(),
     )  # fmt: skip
     env.filters.update(
         number=words.number, joined=words.joined, duration=words.duration, size=words.size, clock=words.clock,
