@@ -106,6 +106,7 @@ async def bakery(installation: Settings) -> dict[str, Any]:
     await furniture.launch(house, numbers["cancelled"])
     await house.do(lambda db: furniture.campaigns.cancel(db, house.id, numbers["cancelled"]))
     await furniture.mailbox(house, "anna@bakery.example", "Anna Lindner")
+    await furniture.reported(house, "bakery.example")
     await furniture.belongings(house, "anna@bakery.example")
     await furniture.mailbox(house, f"{'bestellungen.und.fragen' * 2}.nebenan@bakery.example")
     file = installation.state / "sim" / "customers.csv"

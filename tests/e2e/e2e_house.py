@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from psycopg.types.json import Jsonb
 
+from tests.feedback.reportworld import DAY, aggregate, record, tls
 from thurn.accounts.service import create_account
 from thurn.campaigns import service as campaigns
 from thurn.db.connect import Connection, Row, connect
@@ -20,6 +22,7 @@ from thurn.dns import publishing
 from thurn.dns.check import check_domain
 from thurn.dns.facts import facts
 from thurn.dns.records import records
+from thurn.feedback.reports import upload
 from thurn.mailhost import aliases, app_passwords, forwards, rights, rotate
 from thurn.mailhost.mailboxes import add_mailbox, get_mailbox
 from thurn.mailhost.service import add_domain, get_domain, get_domain_by_id
@@ -328,3 +331,18 @@ async def moved(house: House) -> int:
             {"move": row["id"], "w": house.id},
         )
         return int(row["id"])
+
+
+async def reported(house: House, domain: str) -> None:
+    """Two weeks of DMARC and TLS reports on a domain: a sender that passes, one of whom nobody knows whose it is."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    for back in range(1, 15):
+        day = today - timedelta(days=back)
+        known = record("198.51.100.1", 90 + back, dkim=domain, aligned="dkim", header_from=domain)
+        unknown = record("203.0.113.66", 10 + back, header_from=domain)
+        number = (day.timestamp() - DAY) // 86_400
+        report = aggregate(known, unknown, domain=domain, report_id=f"r{back}", day=int(number))
+        dates = {"start-datetime": day.isoformat(), "end-datetime": (day + timedelta(hours=23)).isoformat()}
+        secure = tls(**{"report-id": f"t{back}", "date-range": dates}).replace(b"brotzeit.example", domain.encode())
+        for raw in (report, secure):
+            await house.do(lambda db, raw=raw: upload(db, raw))  # type: ignore[misc]

@@ -31,6 +31,8 @@ FULL = (
     "/contacts/{contact}", "/contacts/{contact}?ask=delete", "/contacts/lists", "/contacts/lists/{list}",
     "/contacts/imports", "/contacts/import", "/contacts/import/{import}", "/domains", "/domains/certificates",
     "/domains/bakery.example", "/domains/bakery.example?ask=remove-domain", "/domains/bakery.example/publish",
+    "/domains/bakery.example/dmarc", "/domains/bakery.example/dmarc/source?key=203.0.113.0/24",
+    "/domains/bakery.example/dmarc/reports", "/domains/bakery.example/tls",
     "/domains/bakery.example/keys", "/domains/bakery.example/settings", "/mailboxes", "/mailboxes/{mailbox}",
     "/mailboxes?q=nobody-has-this", "/mailboxes/new", "/mailboxes/{mailbox}?ask=delete",
     "/mailboxes/{mailbox}?ask=disable", "/mailboxes/{mailbox}/portal", "/mailboxes/aliases",
@@ -119,6 +121,14 @@ async def test_a_domain_with_broken_records_new_keys_and_a_publisher_passes(inst
     await page.goto(at)
     for heading in ("Broken", "To do", "Advice", "In order"):
         assert await page.get_by_role("heading", name=heading, level=2).is_visible()
+
+
+async def test_a_domain_without_reports_passes(installation: Settings, window: Any):
+    house = await furniture.open_house(installation, "pretzel")
+    await furniture.broken_domain(house, "pretzel.example")
+    page: Page = await window(house)
+    at = f"{house.url}/domains/pretzel.example"
+    assert await walk(page, [f"{at}/dmarc", f"{at}/tls", f"{at}/dmarc/reports"]) == []
 
 
 async def test_the_page_of_the_guard_passes_empty_and_full(main: House, window: Any):

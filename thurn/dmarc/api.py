@@ -87,7 +87,7 @@ async def list_reports(db: ApiDb, name: Name, limit: Limit = 25, cursor: Cursor 
 
 
 @router.get("/domains/{name}/failures")
-async def list_failures(db: ApiDb, name: Name, limit: Limit = 25, cursor: Cursor = None) -> Failures:
+async def list_dmarc_failures(db: ApiDb, name: Name, limit: Limit = 25, cursor: Cursor = None) -> Failures:
     """Single mails that failed, from DMARC failure reports, newest first."""
     domain = await get_domain(db, name)
     found = await service.failures(db, domain["id"], before=number_of(cursor), limit=limit)
