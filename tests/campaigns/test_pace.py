@@ -1,5 +1,6 @@
 """Speed, hours and priority of a campaign: as Python says it, as PostgreSQL does it, and as the sender obeys."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
@@ -134,3 +135,20 @@ async def test_the_pace_is_kept_as_it_was_given(system: Connection) -> None:
     assert row == {"speed": 1.5}
     with pytest.raises(LookupError):
         await pace.put(system, 10**9, Pace())
+
+
+def test_what_somebody_types_is_read() -> None:
+    assert pace.window_of("mon-fri", "9:00", "17:00", BERLIN) == OFFICE
+    assert pace.window_of("Fri - Mon", "22:00", "24:00", "UTC").days == {5, 6, 7, 1}
+    assert pace.window_of("sat,Sunday", "00:00", "24:00", "UTC") == Window(frozenset({6, 7}), time(0), time(0), "UTC")
+    assert pace.speed_of("2,000 / hour") == {"speed_limit": 2000, "speed_unit": "hour"}
+    assert pace.speed_of("none")["speed_limit"] is None
+
+
+@given(st.text(max_size=12))
+def test_what_cannot_be_read_is_refused_in_words(text: str) -> None:
+    for read in (pace.hour_of, pace.speed_of, pace.limit_of, pace.priority_of):
+        with suppress(Invalid):
+            read(text)
+    with pytest.raises(Invalid):
+        pace.window_of(f"?{text}", "09:00", "17:00", "UTC")

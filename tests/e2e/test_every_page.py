@@ -25,7 +25,8 @@ EMPTY = (
 )  # fmt: skip
 FULL = (
     "", "/campaigns", "/campaigns?state=draft", "/campaigns/new", "/campaigns/{draft}/edit", "/campaigns/{draft}/check",
-    "/campaigns/{paused}/progress", "/campaigns/{paused}/progress?ask=cancel", "/campaigns/{cancelled}/progress",
+    "/campaigns/{paused}/progress", "/campaigns/{paused}/progress?ask=cancel", "/campaigns/{paused}/pace",
+    "/campaigns/{draft}/pace", "/campaigns/{cancelled}/progress",
     "/campaigns/{sent}/progress", "/campaigns/{sent}/report", "/campaigns/{sent}/mail", "/templates",
     "/templates/{template}", "/templates/{template}?ask=delete", "/contacts", "/contacts?q=nobody-has-this",
     "/contacts/{contact}", "/contacts/{contact}?ask=delete", "/contacts/lists", "/contacts/lists/{list}",

@@ -168,6 +168,7 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "bind4": "192.0.2.4", "bind6": "", "helo": "", "pool": "gone", "weight": 1, "egress": "",
         "stream": "marketing", "workspace": "", "campaign": None,
         "per_connection": 1, "backoff": 60,
+        "speed_limit": 5, "speed_unit": "hour", "priority": "low", "window": None,
         "client": "198.51.100.7", "network": "192.0.2.0/24", "minutes": 5, "note": "n", "detail": "d",
         "reason": "manual", "days": 30, "everywhere": False,
         "host": "x.example", "port": 993, "login": "x", "fingerprint": "",

@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from thurn.campaigns import pace, service
 from thurn.campaigns import progress as numbers
-from thurn.campaigns import service
 from thurn.campaigns.schemas import (
     CampaignFull,
     CampaignIn,
@@ -14,6 +14,7 @@ from thurn.campaigns.schemas import (
     Campaigns,
     FindingOut,
     LinkOut,
+    PaceBody,
     Preflight,
     ProgressOut,
     ReasonOut,
@@ -96,6 +97,26 @@ async def resume_campaign(db: ApiDb, key: Keyed, campaign_id: BigId) -> Campaign
 async def cancel_campaign(db: ApiDb, key: Keyed, campaign_id: BigId) -> CampaignFull:
     """End it for everybody whose mail was not handed over. Doing it again changes nothing; there is no way back."""
     return await _move(db, campaign_id, ("cancelled",), service.cancel(db, key.workspace_id, campaign_id))
+
+
+@router.get("/campaigns/{campaign_id}/pace")
+async def get_pace(db: ApiDb, campaign_id: BigId) -> PaceBody:
+    """How fast, when and before whom it sends."""
+    with _spoken():
+        return PaceBody.model_validate(await pace.get(db, campaign_id))
+
+
+@router.put("/campaigns/{campaign_id}/pace")
+async def set_pace(db: ApiDb, campaign_id: BigId, new: PaceBody) -> PaceBody:
+    """Change that, in any state; what is being sent follows within a second."""
+    wanted = pace.Pace(new.speed_limit, new.speed_unit, new.priority)
+    if new.window is not None:
+        wanted = replace(
+            wanted, window=pace.window(new.window.days, new.window.opens, new.window.closes, new.window.zone)
+        )
+    with _spoken():
+        await pace.put(db, campaign_id, wanted)
+    return await get_pace(db, campaign_id)
 
 
 @router.get("/campaigns/{campaign_id}/progress")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ from psycopg_pool import PoolTimeout
 
 from thurn.campaigns import choices, service
 from thurn.campaigns.figures import figures
+from thurn.campaigns.pace import of_row
 from thurn.campaigns.progress import links, progress, reasons
 from thurn.campaigns.why import why
 from thurn.content.program import RenderError, TemplateError, preview
@@ -66,6 +68,7 @@ async def view(db: Connection, campaign: int) -> dict[str, Any]:
     return {
         "campaign": row,
         "progress": state,
+        "waits_until": of_row(row).waits_until(datetime.now(UTC)),
         "figures": figures(state.recipients, state.tallies),
         "providers": [
             (name, figures(tallies.get("recipients", 0), tallies))

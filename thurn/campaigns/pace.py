@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from typing import Literal
+from typing import Literal, TypedDict
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from thurn.db.connect import Connection, Row
@@ -11,6 +11,7 @@ from thurn.problems import Invalid
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 Unit = Literal["minute", "hour"]
 Priority = Literal["high", "normal", "low"]
+PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
 MOST = 10_000_000
 
 
@@ -71,6 +72,10 @@ class Pace:
     priority: Priority = "normal"
     window: Window | None = None
 
+    def waits_until(self, at: datetime) -> datetime | None:
+        """When mail may leave again; None: now."""
+        return None if self.window is None or self.window.is_open(at) else self.window.next_opening(at)
+
     def in_words(self) -> str:
         """A sentence for the campaign's pages; empty when nothing is limited."""
         parts = []
@@ -94,6 +99,63 @@ def window(days: list[int], opens: time, closes: time, zone: str) -> Window:
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise Invalid("zone", f"There is no time zone “{zone[:60]}”. It is called like Europe/Berlin.") from error
     return Window(frozenset(days), opens.replace(tzinfo=None), closes.replace(tzinfo=None), zone)
+
+
+_SHORT = {day[:3].lower(): number for number, day in enumerate(DAYS, 1)}
+
+
+def window_of(days: str, opens: str, closes: str, zone: str) -> Window:
+    """The same of words: `mon-fri` or `sat,sun`, `09:00`; raises `Invalid`."""
+    chosen: list[int] = []
+    for part in days.lower().replace(" ", "").split(","):
+        first, dash, last = part.partition("-")
+        begin, end = _SHORT.get(first[:3]), _SHORT.get((last if dash else first)[:3])
+        if begin is None or end is None:
+            raise Invalid("days", "Give days as mon-fri or sat,sun.")
+        chosen += [(begin + i - 1) % 7 + 1 for i in range((end - begin) % 7 + 1)]
+    return window(chosen, hour_of(opens), hour_of(closes), zone)
+
+
+def hour_of(text: str) -> time:
+    """`9:30` or `09:30`; `24:00` is midnight. Raises `Invalid`."""
+    hours, _, minutes = text.strip().partition(":")
+    if not (hours.isascii() and hours.isdigit() and minutes.isascii() and minutes.isdigit() and len(minutes) == 2):
+        raise Invalid("hour", "Give hours as 09:00.")
+    if len(hours) > 2 or int(hours) > 24 or int(minutes) > 59 or (int(hours) == 24 and int(minutes)):
+        raise Invalid("hour", f"There is no {hours[:4]}:{minutes} on a clock.")
+    return time(int(hours) % 24, int(minutes))
+
+
+class Speed(TypedDict):
+    """The two members of a pace that say how fast."""
+
+    speed_limit: int | None
+    speed_unit: Unit
+
+
+def speed_of(text: str) -> Speed:
+    """`500/minute`, `2000/hour` or `none`; raises `Invalid`."""
+    if text.lower() == "none":
+        return {"speed_limit": None, "speed_unit": "minute"}
+    number, _, unit = text.lower().replace(",", "").replace(" ", "").partition("/")
+    if unit not in ("minute", "hour"):
+        raise Invalid("speed_limit", "Give a speed as 500/minute or 2000/hour, or none.")
+    return {"speed_limit": limit_of(number), "speed_unit": "minute" if unit == "minute" else "hour"}
+
+
+def limit_of(text: str) -> int:
+    """How many mails; raises `Invalid`."""
+    if not text.isascii() or not text.isdigit() or len(text) > 8 or not 1 <= int(text) <= MOST:
+        raise Invalid("speed_limit", f"Give a whole number from 1 to {MOST:,}.")
+    return int(text)
+
+
+def priority_of(text: str) -> Priority:
+    """One of the three; raises `Invalid`."""
+    for known in PRIORITIES:
+        if text == known:
+            return known
+    raise Invalid("priority", "A priority is high, normal or low.")
 
 
 def of_row(row: Row) -> Pace:

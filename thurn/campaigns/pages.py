@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from thurn.campaigns import choices, listing, live, service
+from thurn.campaigns import choices, listing, live, pace, pace_pages, service
 from thurn.campaigns.figures import figures
 from thurn.campaigns.live import find
 from thurn.db.connect import Connection, Row
@@ -236,6 +236,7 @@ async def _check(
         findings=by_level,
         people=await service.audience_size(db, row["id"]),
         refused=status != 200,
+        pace=pace.of_row(row).in_words(),
         fix_link=_fix_link,
     )
 
@@ -257,4 +258,5 @@ def _fix_link(w: str, campaign: int, link: str) -> tuple[str, str]:
     return url, _FIXES.get(link.partition("/")[0], "Open")
 
 
+router.include_router(pace_pages.router)
 router.include_router(live.router)  # last: /new is not a number, but it stands first all the same

@@ -1,10 +1,11 @@
 """Campaigns as the JSON API shows and takes them."""
 
-from datetime import datetime
+from datetime import datetime, time
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from thurn.campaigns.pace import MOST
 from thurn.web.schemas import In, Out, ShortText, Text
 
 State = Literal["draft", "launching", "sending", "paused", "cancelled", "sent"]
@@ -122,3 +123,29 @@ class ReportOut(Out):
     by_provider: dict[str, Tallies]
     links: list[LinkOut]
     reasons: list[ReasonOut]
+
+
+class WindowBody(In):
+    """Hours of the week. One that ends before it begins goes on after midnight; equal ends mean 24 hours."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+    days: list[Annotated[int, Field(ge=1, le=7)]] = Field(
+        min_length=1, max_length=7, description="1 is Monday, 7 Sunday."
+    )
+    opens: time
+    closes: time
+    zone: Annotated[Text, Field(min_length=1, max_length=60, description="Of the IANA database: `Europe/Berlin`.")]
+
+
+class PaceBody(In):
+    """How fast, when and before whom a campaign sends. null does not limit."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+    speed_limit: Annotated[int, Field(ge=1, le=MOST, description="Mails per `speed_unit`.")] | None = None
+    speed_unit: Literal["minute", "hour"] = "minute"
+    priority: Literal["high", "normal", "low"] = Field(
+        default="normal", description="Within the workspace: high has four turns for one of normal, that four of low."
+    )
+    window: WindowBody | None = Field(default=None, description="When mail may leave; null: always.")

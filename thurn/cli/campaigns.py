@@ -1,18 +1,21 @@
-"""`thurn campaign create|send|status|pause|resume|cancel`."""
+"""`thurn campaign create|send|status|pace|pause|resume|cancel`."""
 
 import asyncio
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from thurn.campaigns import pace as pacing
 from thurn.campaigns import service
 from thurn.campaigns.progress import progress, reasons
 from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
 from thurn.content.program import TemplateError
 from thurn.content.service import create_template
 from thurn.db.connect import Connection
+from thurn.problems import Invalid
 from thurn.settings import Settings
 
 campaign = typer.Typer(no_args_is_help=True, help="Make campaigns, send them, see how far they are.")
@@ -135,6 +138,48 @@ def cancel(
         typer.confirm(f"{waiting:,} people will not get it; that can't be taken back. Cancel it?", abort=True)
     _change(state, workspace, number, lambda db, w, _: service.cancel(db, w, number))
     print(f"Campaign {number} is cancelled. What was handed over before stays with the providers.")
+
+
+@campaign.command()
+def pace(
+    number: int,
+    *,
+    speed: Annotated[str, typer.Option(help="At most so many mails: 500/minute, 2000/hour; `none`: no limit.")] = "",
+    days: Annotated[str, typer.Option(help="Days on which mail may leave: mon-fri, `sat,sun`; `any`: always.")] = "",
+    opens: Annotated[str, typer.Option("--from", help="With --days: the hour they begin.")] = "00:00",
+    closes: Annotated[str, typer.Option("--until", help="With --days: the hour they end.")] = "00:00",
+    zone: Annotated[str, typer.Option(help="With --days: the time zone.")] = "UTC",
+    priority: Annotated[str, typer.Option(help="high, normal or low, among the campaigns of the workspace.")] = "",
+    state: State = None,
+    workspace: Workspace = "main",
+    as_json: Json = False,
+) -> None:
+    """Show or change how fast, when and before whom a campaign sends; at any time."""
+
+    async def work(db: Connection, workspace_id: int, settings: Settings) -> pacing.Pace:
+        wanted = before = await pacing.get(db, number)
+        if speed:
+            wanted = replace(wanted, **pacing.speed_of(speed))
+        if days:
+            window = None if days == "any" else pacing.window_of(days, opens, closes, zone)
+            wanted = replace(wanted, window=window)
+        if priority:
+            wanted = replace(wanted, priority=pacing.priority_of(priority))
+        if wanted != before:
+            await pacing.put(db, number, wanted)
+        return wanted
+
+    try:
+        found = in_workspace(state, workspace, work)
+    except LookupError:
+        fail(f"There is no campaign {number}.")
+    except Invalid as error:
+        fail(str(error))
+    data = asdict(found)
+    if found.window is not None:
+        data["window"] |= {"days": sorted(found.window.days), "opens": f"{found.window.opens:%H:%M}",
+                           "closes": f"{found.window.closes:%H:%M}"}  # fmt: skip
+    emit(data, as_json, f"Campaign {number}: {found.in_words() or 'as fast as it goes, at any time'}.")
 
 
 def _change(state: Path | None, workspace: str, number: int, work: Any) -> None:

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import structlog
 
@@ -175,12 +176,20 @@ async def _log_read(db: Connection, settings: Settings) -> None:
         now = path.stat()
     except FileNotFoundError:
         return
+    end = await asyncio.to_thread(_last_line_ends, path, now.st_size)
     while True:
         row = await (
             await db.execute("SELECT inode, position FROM log_position WHERE node = %s", [settings.node])
         ).fetchone()
-        if row and (
-            row["position"] >= now.st_size if row["inode"] == now.st_ino else behind(path, row["inode"], now.st_ino)
-        ):
+        if row and (row["position"] >= end if row["inode"] == now.st_ino else behind(path, row["inode"], now.st_ino)):
             return
         await asyncio.sleep(_LOOK)
+
+
+def _last_line_ends(path: Path, size: int) -> int:
+    """Where the last whole line of a log ends; what a full disk has cut off after it is read by nobody."""
+    with path.open("rb") as file:
+        begin = max(0, size - 65_536)
+        file.seek(begin)
+        found = file.read(size - begin).rfind(b"\n") + 1
+    return begin + found if found else size

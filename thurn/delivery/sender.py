@@ -22,6 +22,7 @@ from thurn.delivery.board import Board
 from thurn.delivery.claims import Claim, Lane, begin_life, claim, open_lanes, stopped
 from thurn.delivery.compose import Composer, Unsendable
 from thurn.delivery.composers import Composers, NotReady
+from thurn.delivery.disk import Disk
 from thurn.delivery.lanes import Table, drained
 from thurn.delivery.out_queue import client_ports
 from thurn.delivery.outcomes import Kind, Outcome, append
@@ -74,6 +75,7 @@ class Sender:
         self._stopped: set[int] = set()  # campaigns that were paused or cancelled
         self._stopping = asyncio.Event()
         self._broken: BaseException | None = None
+        self._disk = Disk(settings.state)
         self._board = Board()
         self._buckets = Buckets()
         self._table = Table(settings)
@@ -155,7 +157,7 @@ class Sender:
                 await drained(db, self._settings.node)
                 cleared = time.monotonic()
             claimed = 0
-            if self._ready.qsize() < BACKLOG and self._board.names:
+            if self._ready.qsize() < BACKLOG and self._board.names and await self._disk.has_room(db):
                 turn += 1
                 claimed = await self._claim_round(db, turn)
             await asyncio.sleep(0.005 if claimed or self._ready.qsize() else _IDLE)
