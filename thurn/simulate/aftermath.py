@@ -5,6 +5,7 @@ Steps are kept with the mail, so a restart forgets none; one that was in progres
 
 import asyncio
 import time
+from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import cast
 
@@ -15,6 +16,7 @@ from thurn.simulate.engage import Browser, Reader
 from thurn.simulate.links import find_links
 from thurn.simulate.mailer import deliver
 from thurn.simulate.reports import bounce, complaint, complaint_address, dkim_key, sign
+from thurn.simulate.returns import RETURNS, Got, Sent
 from thurn.simulate.store import Store
 from thurn.simulate.world import mx_hosts
 
@@ -117,6 +119,9 @@ class Aftermath:
         self._more.set()
 
     async def _act(self, message: int, what: str, detail: str, sender: str, recipient: str, data: bytes) -> None:
+        if what in RETURNS:
+            await self._return(message, RETURNS[what], detail, sender, recipient, data)
+            return
         if what in ("bounce", "complain"):
             await self._send_back(message, what, detail, sender, recipient, data)
             return
@@ -143,3 +148,20 @@ class Aftermath:
         ok, status = await deliver(self._mx_port, helo=helo, sender=envelope, recipient=to, mail=mail)
         actor = "machine" if kind == "bounce" else "human"
         self._store.record(message, kind, actor, ok=ok, status=status, target=why)
+
+    async def _return(
+        self, message: int, make: Callable[[Got, str], Sent | None], why: str, sender: str, recipient: str, data: bytes
+    ) -> None:
+        """Another mail to our `mx`. Nothing answers a mail without envelope sender."""
+        if "@" not in sender:
+            return
+        domain = recipient.rpartition("@")[2]
+        number = message << 32 | behaviour(recipient, self._seed).number
+        sent = make(Got(sender, recipient, data, number), why)
+        if sent is None:
+            return
+        mail = sign(sent.mail, domain, self._key)
+        ok, status = await deliver(
+            self._mx_port, helo=mx_hosts(domain)[0], sender=sent.sender, recipient=sent.to, mail=mail
+        )
+        self._store.record(message, sent.kind, "human", ok=ok, status=status, target=sent.why)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from thurn.simulate.world import provider_of_domain
 
-Receive = Literal["accept", "greylist", "unknown", "full", "policy"]
+Receive = Literal["accept", "greylist", "unknown", "full", "policy", "inactive", "moved", "spam", "large"]
 What = Literal[
     "bounce",  # a DSN to the envelope sender
     "complain",  # an ARF report to fbl@<domain of the envelope sender>
@@ -22,6 +22,14 @@ What = Literal[
     "open-proxied",  # a person reads at Google; its proxy fetches the images in that moment
     "click",  # the person follows one link
     "unsubscribe",  # the person presses the mail program's button: RFC 8058
+    "unsubscribe-by-mail",  # the same in a program that knows RFC 2369 only
+    "answer",  # the person answers, to Reply-To or From
+    "answer-sender",  # the person answers the envelope sender, as some programs do
+    "away",  # an absence notice to the envelope sender: RFC 3834
+    "delayed",  # a DSN that says the mail is late
+    "complain-redacted",  # an ARF report without the recipient's address
+    "complain-attached",  # a report as Microsoft sends it: the mail attached, no ARF
+    "forge",  # somebody else's bounce to an envelope sender that is made up
 ]
 
 
@@ -119,7 +127,22 @@ def _complaint(dice: _Dice) -> tuple[Step, ...]:
 FORCED = (
     "plain", "unknown", "full", "policy", "grey", "bounce", "complain",
     "open", "gproxy", "mpp", "scanner", "sneaky", "click", "unsub",
+    # The following nobody does by chance.
+    "inactive", "moved", "spam", "large", "latefull", "latespam", "delayed", "away", "reply", "stray", "leavemail",
+    "redacted", "attached", "forged",
 )  # fmt: skip
+_ONE_STEP: dict[str, tuple[What, str]] = {
+    "latefull": ("bounce", "full"),
+    "latespam": ("bounce", "spam"),
+    "delayed": ("delayed", "full"),
+    "away": ("away", ""),
+    "reply": ("answer", ""),
+    "stray": ("answer-sender", ""),
+    "leavemail": ("unsubscribe-by-mail", ""),
+    "redacted": ("complain-redacted", ""),
+    "attached": ("complain-attached", ""),
+    "forged": ("forge", "unknown"),
+}
 
 
 def _forced_steps(label: str, dice: _Dice) -> tuple[Step, ...]:
@@ -138,6 +161,8 @@ def _forced_steps(label: str, dice: _Dice) -> tuple[Step, ...]:
             return (Step(0.1 + 0.5 * dice.pace, "scan"),)
         case "sneaky":
             return (Step(0.1 + 0.5 * dice.pace, "scan-as-browser"),)
+    if label in _ONE_STEP:
+        return (Step(0.5 + dice.when, *_ONE_STEP[label]),)
     return ()
 
 
@@ -163,9 +188,9 @@ def behaviour(address: str, seed: int) -> Behaviour:
     match fate:
         case "greylist" | "grey":
             receive = "greylist"
-        case "unknown" | "full" | "policy":
+        case "unknown" | "full" | "policy" | "inactive" | "moved" | "spam" | "large":
             receive = fate
-    if receive in ("unknown", "full", "policy"):
+    if receive not in ("accept", "greylist"):
         steps: tuple[Step, ...] = ()
     elif forced:
         steps = _forced_steps(forced, dice)

@@ -193,7 +193,8 @@ class Session(asyncio.Protocol):
             return b"452 4.5.3 Too many recipients\r\n"
         recipient = match[1].decode("utf-8", "surrogateescape").lower()
         how = behaviour(recipient, self._server.seed)
-        if how.receive == "policy" and how.provider in _JUDGES_CONTENT and not self._recipients:
+        by_content = how.receive in ("spam", "large") or (how.receive == "policy" and how.provider in _JUDGES_CONTENT)
+        if by_content and not self._recipients:
             self._judged = how
         elif how.receive != "accept" and not (how.receive == "greylist" and self._waited_out(recipient, how)):
             return self._refuse(recipient, how)

@@ -4,6 +4,8 @@ A reply is a list of lines without line ends; the code stands in each (RFC 5321,
 `{id}` a number as servers put it there.
 """
 
+_Words = dict[str, tuple[str, ...]]
+
 _UNKNOWN = {
     "google": (
         "550-5.1.1 The email account that you tried to reach does not exist. Please try",
@@ -64,14 +66,33 @@ _GREYLIST = {
     "other": ("451 4.7.1 <{rcpt}>: Recipient address rejected: Greylisted, please try again in a few seconds",),
 }
 _SPEAKS_LIKE = {"office": "microsoft"}
-_WORDING = {"unknown": _UNKNOWN, "full": _FULL, "policy": _POLICY, "greylist": _GREYLIST}
+_INACTIVE = {
+    "google": (
+        "550-5.2.1 The email account that you tried to reach is inactive. For more",
+        "550 5.2.1 information, go to https://support.google.com/mail/?p=DisabledUser {id} - gsmtp",
+    ),
+    "other": ("550 5.2.1 <{rcpt}>: Recipient address rejected: mailbox is disabled",),
+}
+_MOVED: _Words = {"other": ("551 5.1.6 <{rcpt}>: User has moved to another address and is no longer here",)}
+_SPAM: _Words = {"other": ("554 5.7.1 Spam message rejected; this content looks like spam ({id})",)}
+_LARGE: _Words = {"other": ("552 5.3.4 Message size exceeds fixed limit",)}
+_WORDING: dict[str, _Words] = {
+    "unknown": _UNKNOWN,
+    "full": _FULL,
+    "policy": _POLICY,
+    "greylist": _GREYLIST,
+    "inactive": _INACTIVE,
+    "moved": _MOVED,
+    "spam": _SPAM,
+    "large": _LARGE,
+}
 
 # RFC 3463 code of a bounce that comes later by mail.
-STATUS = {"unknown": "5.1.1", "full": "5.2.2"}
+STATUS = {"unknown": "5.1.1", "full": "5.2.2", "spam": "5.7.1"}
 
 
 def refusal(kind: str, provider: str, recipient: str, number: int) -> list[str]:
-    """Lines of the reply that refuses `recipient` for `kind` (unknown, full, policy, greylist)."""
+    """Lines of the reply that refuses `recipient` for `kind` (unknown, full, policy, greylist …)."""
     wording = _WORDING[kind]
     lines = wording.get(_SPEAKS_LIKE.get(provider, provider), wording["other"])
     return [line.format(rcpt=recipient, id=f"{number:08x}") for line in lines]
