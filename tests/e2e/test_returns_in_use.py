@@ -71,8 +71,9 @@ async def known(settings: Settings, workspace: int, campaign: int) -> dict[str, 
     async with await connect(settings, "system") as db:
         found = await rows(
             db,
-            """SELECT d.recipient, d.state::text AS state, CASE WHEN d.state = 'bounced' THEN d.category END AS category,
-                      s.reason, coalesce(array_agg(DISTINCT e.kind) FILTER (WHERE e.kind IS NOT NULL), '{}') AS events,
+            """SELECT d.recipient, d.state::text AS state, s.reason,
+                      CASE WHEN d.state = 'bounced' THEN d.category END AS category,
+                      coalesce(array_agg(DISTINCT e.kind) FILTER (WHERE e.kind IS NOT NULL), '{}') AS events,
                       (SELECT jsonb_build_array(r.kind, r.matched) FROM incoming_report r
                        WHERE r.campaign_id = d.campaign_id AND r.delivery_id = d.id
                           OR r.campaign_id IS NULL AND r.recipient = d.recipient LIMIT 1) AS report
