@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 NODE_VENV := build/node
 PYTEST_ARGS ?=
 
-.PHONY: help setup packages test-packages frontend lint test demo bench corpus faults clean
+.PHONY: help setup packages test-packages frontend lint test demo bench corpus fuzz faults clean
 
 help: ## Explain every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,14 @@ CORPUS ?= ../shared/corpora/bounces
 
 corpus: $(VENV)/.ready ## Hold the reading of bounces against a labelled corpus (CORPUS=DIR with labels.json)
 	@$(BIN)/python -m bench.corpus $(CORPUS)
+
+FUZZ ?= build/fuzz
+RUNS ?= 1000000
+
+fuzz: $(VENV)/.ready ## Read a million made-up mails (RUNS=N), guided by what they reach; nightly
+	@[ -x $(FUZZ)/bin/python ] || { $(PYTHON) -m venv $(FUZZ) && $(FUZZ)/bin/pip install --quiet --disable-pip-version-check atheris==3.0.0; }
+	@PYTHONPATH=.:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+	  $(FUZZ)/bin/python -m tests.fuzz.reading $(FUZZ)/found $(dir $(CORPUS)) -runs=$(RUNS) -artifact_prefix=$(FUZZ)/
 
 faults: setup test-packages ## Faults in the middle of campaigns and while mail comes in; the last line is JSON (CASES=…, FAULTS_RECIPIENTS=…, FAULTS_SEED=…)
 	@$(if $(CASES),,FAULTS_MAILS=2000 $(BIN)/python -m pytest -q tests/faults/test_inbound.py -s $(PYTEST_ARGS))

@@ -4,6 +4,7 @@ RFC 3464 (and 6522, 6533) for bounces, RFC 5965 for complaints, RFC 3834 for aut
 before or beside those is read by flufl.bounce and by the words people see. Any bytes give an answer, in bounded time.
 """
 
+import logging
 import re
 from dataclasses import dataclass, replace
 from email import message_from_bytes
@@ -24,6 +25,7 @@ Kind = Literal[
 RECIPIENTS = 500  # of one mail that are looked at
 _BOUNDARIES = 20
 _FLUFL = 96 * 1024  # bytes that flufl.bounce gets
+logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)  # it logs the traceback of each detector that stumbles
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +294,7 @@ def _words_only(raw: bytes, fields: Fields, subject: str, found: list[Part]) -> 
     suspect = bool(named or DAEMON.search(sender) or REFUSED.search(subject) or fields.get("return-path") == "<>")
     if not suspect:
         return None
-    late, dead = _flufl(raw)
+    late, dead = (set[str](), set[str]()) if named else _flufl(raw)
     if not named:
         named = sorted(dead or late, key=report.find) or report_text.addresses(
             report, _address(sender), _address(fields.get("to"))
@@ -332,12 +334,19 @@ def _flufl(raw: bytes) -> tuple[set[str], set[str]]:
     if raw.count(b"boundary=") > _BOUNDARIES:  # the library's parser takes long over deep nesting
         return set(), set()
     try:
-        late, dead = all_failures(message_from_bytes(raw[:_FLUFL]))
+        late, dead = all_failures(message_from_bytes(_ascii_header(raw[:_FLUFL])))
     except Exception:  # noqa: BLE001 - neither the parser nor the detectors promise anything about garbage
         return set(), set()
     return {_address(a.decode("utf-8", "replace")) for a in late}, {
         _address(a.decode("utf-8", "replace")) for a in dead
     }
+
+
+def _ascii_header(raw: bytes) -> bytes:
+    """The parser makes objects of header fields with other bytes, which the detectors do not expect."""
+    found = re.search(rb"\r?\n\r?\n", raw)
+    end = found.start() if found else len(raw)
+    return re.sub(rb"[\x80-\xff]", b"?", raw[:end]) + raw[end:]
 
 
 def _address(value: str) -> str:
