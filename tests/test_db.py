@@ -34,6 +34,13 @@ async def test_functions_with_the_owners_rights_are_for_those_who_need_them(syst
     functions = {row["proname"]: row for row in await found.fetchall()}
     # pg_temp last: else a temporary table of the caller is read with the owner's rights.
     assert all(row["proconfig"] == ["search_path=public, pg_temp"] for row in functions.values())
-    before_signing_in = {"api_key_workspace", "hosted_domain", "mailbox_door", "mailbox_session_door", "note_sign_in"}
+    before_signing_in = {
+        "api_key_workspace",
+        "feed_of_hook",
+        "hosted_domain",
+        "mailbox_door",
+        "mailbox_session_door",
+        "note_sign_in",
+    }
     assert {name for name, row in functions.items() if row["app"]} == before_signing_in
     assert not any(row["postfix"] for row in functions.values())

@@ -29,6 +29,7 @@ class OtherServer:
     port: int
     fingerprint: str
     home: Path
+    pop3: int
 
     def fill(self, user: str, folders: dict[str, list[tuple[bytes, str]]]) -> None:
         """Put mails (text, flags) into folders, named in UTF-7."""
@@ -65,12 +66,14 @@ def other_server() -> Iterator[OtherServer]:
     """Start it and stop it. Separator `/`, folders for German users."""
     home = Path(tempfile.mkdtemp(prefix="to-", dir="/tmp"))
     home.chmod(0o755)
-    with socket.socket() as probe:
+    with socket.socket() as probe, socket.socket() as second:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        second.bind(("127.0.0.1", 0))
+        port, pop3 = probe.getsockname()[1], second.getsockname()[1]
     fingerprint = _certificate(home)
     (home / "users").write_text(
-        "\n".join(f"{user}:{{PLAIN}}{PASSWORD}::::::" for user in ("alt", "viel", "leer")) + "\n"
+        "\n".join(f"{user}:{{PLAIN}}{PASSWORD}::::::" for user in ("alt", "viel", "leer", "bounces", "pop", "many"))
+        + "\n"
     )
     (home / "mail").mkdir()
     shutil.chown(home / "mail", "thurn-mail", "thurn-mail")
@@ -79,7 +82,7 @@ base_dir = {home}/run
 state_dir = {home}/run
 instance_name = other{port}
 log_path = {home}/log
-protocols = imap
+protocols = imap pop3
 listen = 127.0.0.1
 ssl = required
 ssl_cert = <{home}/cert.pem
@@ -107,6 +110,15 @@ namespace inbox {{
     special_use = \\All
   }}
 }}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = 0
+  }}
+  inet_listener pop3s {{
+    port = {pop3}
+    ssl = yes
+  }}
+}}
 service imap-login {{
   inet_listener imap {{
     port = 0
@@ -123,7 +135,7 @@ service imap-login {{
         while not _listens(port):
             assert time.monotonic() < deadline, "the other server does not start"
             time.sleep(0.05)
-        yield OtherServer(port, fingerprint, home)
+        yield OtherServer(port, fingerprint, home, pop3)
     finally:
         process.terminate()
         process.wait(20)

@@ -73,6 +73,8 @@ INSERT INTO mailbox_move (workspace_id, mailbox_id, host, port, login)
   RETURNING id AS move_id;
 INSERT INTO mailbox_move_problem (move_id, workspace_id, folder, reason)
   SELECT id, workspace_id, '{SECRET}', 'x' FROM mailbox_move RETURNING 1;
+INSERT INTO feed (workspace_id, name, kind, secret, hook)
+  VALUES (%(w)s, '{SECRET}', 'brevo', '\\x01', '{SECRET}') RETURNING id AS feed_id;
 INSERT INTO mailbox_rule (workspace_id, mailbox_id, position, field, contains, action)
   SELECT workspace_id, id, 1, 'from', '{SECRET}', 'trash' FROM mailbox WHERE workspace_id = %(w)s
   RETURNING id AS rule_id;
@@ -100,7 +102,7 @@ TABLES = ("contact", "list", "contact_import", "template", "domain", "dkim_key",
           "alias", "app_password", "send_as", "bcc_rule", "spam_sender", "held_mail", "campaign", "list_member",
           "contact_import_reject", "delivery", "suppression", "suppression_change", "incoming_report",
           "auth_report", "dmarc_row", "dmarc_source",
-          "trace_message", "trace_recipient", "mailbox_move", "api_key", "account", "membership")  # fmt: skip
+          "trace_message", "trace_recipient", "mailbox_move", "feed", "api_key", "account", "membership")  # fmt: skip
 
 
 @pytest.fixture
@@ -171,7 +173,8 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "speed_limit": 5, "speed_unit": "hour", "priority": "low", "window": None,
         "client": "198.51.100.7", "network": "192.0.2.0/24", "minutes": 5, "note": "n", "detail": "d",
         "reason": "manual", "days": 30, "everywhere": False,
-        "host": "x.example", "port": 993, "login": "x", "fingerprint": "",
+        "host": "x.example", "port": 993, "login": "x", "fingerprint": "", "secret": "x", "folder": "INBOX",
+        "afterwards": "keep",
         "target": f"{SECRET}@{SECRET}.example", "targets": [f"{SECRET}@{SECRET}.example"], "keep_copy": False,
         "direction": "received", "copy_to": "x@x.example", "outside": True, "send_limit": 1, "may_send": False,
         "whose": "foreign",
@@ -217,6 +220,7 @@ async def test_every_operation_needs_a_key_and_is_described(browser: httpx.Async
             "delivery_id",
             "held_id",
             "move_id",
+            "feed_id",
             "app_password_id",
             "copy_id",
             "suppression_id",

@@ -40,6 +40,7 @@ COMMANDS = {
     "provider": "delivery",
     "relay": "relays",
     "move": "moves",
+    "feed": "feeds",
 }
 
 

@@ -14,7 +14,7 @@ from thurn.feedback.mime import NOTHING, Fields
 
 _LONGEST = 256 * 1024  # characters; SNS itself carries at most as much
 _RECIPIENTS = 500
-_NOBODY = ("General", "NoEmail", "Suppressed", "OnAccountSuppressionList")
+_NOBODY = ("General", "NoEmail")
 
 
 @dataclass(frozen=True, slots=True)

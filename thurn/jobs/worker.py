@@ -11,6 +11,7 @@ from procrastinate.exceptions import ConnectorException
 from thurn.campaigns.snapshot import finish, sweep_cancelled
 from thurn.db.connect import Connection, connect
 from thurn.delivery.fold import fold
+from thurn.feeds import runner as feeds
 from thurn.heartbeat import beat
 from thurn.jobs.app import make_app
 from thurn.log import configure_logging
@@ -78,6 +79,9 @@ async def _run(settings: Settings) -> None:
         tasks.create_task(beat(settings, "worker"))
         tasks.create_task(_jobs(settings))
         tasks.create_task(Runner(settings).run())
+        tasks.create_task(loop(settings, "feeds", lambda db: feeds.step(settings, db), 2.0))
+        tasks.create_task(loop(settings, "feed-calls", lambda db: feeds.calls(settings, db), 1.0))
+        tasks.create_task(loop(settings, "feed-tidy", feeds.tidy, 3600.0))
         tasks.create_task(loop(settings, "fold", fold, 0.2))
         tasks.create_task(loop(settings, "hits", lambda db: load_spool(settings, db), 0.3))
         tasks.create_task(loop(settings, "finish", _finish, 1.0))

@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
 from thurn.db.connect import make_pool
+from thurn.feeds import hooks
 from thurn.mailhost import wellknown
 from thurn.settings import Settings
 from thurn.tracking import routes as tracking
@@ -27,7 +28,7 @@ from thurn.web.security import Guard
 
 FEATURES = (
     "accounts", "audience", "content", "campaigns", "certificates", "moves", "mailhost", "portal", "trace",
-    "spam", "guard", "feedback", "delivery", "relays", "dmarc",
+    "spam", "guard", "feedback", "delivery", "relays", "dmarc", "feeds",
 )  # fmt: skip
 API = "/api/v1"
 _STATIC = Path(__file__).parent / "static"
@@ -100,6 +101,7 @@ def create_app(settings: Settings) -> Application:
     for feature in (*FEATURES, "reports", "webmail"):  # the last have pages only
         pages = import_module(f"thurn.{feature}.pages").router
         app.include_router(pages, dependencies=[Depends(check_csrf)], include_in_schema=False)
+    app.include_router(hooks.router)  # calls of sending services, which prove themselves
     app.add_api_route("/healthz", _health, include_in_schema=False)
     app.mount("/static", _Static(directory=_STATIC, check_dir=False))
     app.guard(settings)
