@@ -161,7 +161,7 @@ async def test_a_worker_killed_between_commit_and_deletion_counts_nothing_twice(
     assert row is not None
     mailbox = open_mailbox(row, PASSWORD, house)
     for mail in mailbox.new(frozenset()):
-        await reading.take_mail(system, Tokens.of(house), row, mail.raw, mail.key)
+        await reading.take_mail(system, house, Tokens.of(house), row, mail.raw, mail.key)
     mailbox.close()  # killed: nothing was deleted
     assert len(there(other, "bounces")) == 1
     await runner.step(house, system)

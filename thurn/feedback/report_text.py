@@ -10,7 +10,7 @@ _LINE = 600
 # Where a report ends and the mail it is about begins.
 _ORIGINAL = re.compile(
     r"(?im)^[ \t>]*(?:"
-    r"[-=_*]{2,}.{0,20}(original|copy of (the|your)|below this line|unsent message|returned message|"
+    r"[-=_*]{2,}+.{0,20}(original|copy of (the|your)|below this line|unsent message|returned message|"
     r"message header|"
     r"header of the|headers? of|following is a copy|message follows|undelivered message|ursprüngliche|"
     r"mensaje original|"

@@ -122,6 +122,6 @@ def _form(request: Request, viewer: Viewer, values: dict[str, str], refused: Pro
 
 def _page(request: Request, viewer: Viewer, template: str, status: int = 200, **context: Any) -> Response:
     return page(
-        request, viewer, template, status, section="feeds", titles=service.TITLES, services=SERVICES, words=WORDS,
+        request, viewer, template, status, section="feedback", titles=service.TITLES, services=SERVICES, words=WORDS,
         **context,
     )  # fmt: skip

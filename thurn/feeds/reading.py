@@ -17,6 +17,7 @@ from thurn.feedback.incoming import Tokens, record
 from thurn.feedback.mime import fields_of
 from thurn.feeds import events
 from thurn.mail.tokens import InvalidToken
+from thurn.settings import Settings
 
 log = structlog.get_logger()
 
@@ -34,27 +35,29 @@ async def new(db: Connection, feed: Row, key: bytes) -> bool:
     return bool(done.rowcount)
 
 
-async def take_mail(db: Connection, tokens: Tokens, feed: Row, raw: bytes, key: bytes) -> None:
+async def take_mail(db: Connection, settings: Settings, tokens: Tokens, feed: Row, raw: bytes, key: bytes) -> None:
     """Read a mail of a mailbox, in the transaction of `db`. The same mail a second time changes nothing."""
     if not raw or not await new(db, feed, key):
         return
     incoming = read_mail(raw)
     if incoming.kind in ("dmarc", "tlsrpt") and feed["main"]:
-        await record(db, tokens, f"{incoming.kind}@{feed['host']}", incoming, raw)
+        await record(db, settings, tokens, f"{incoming.kind}@{feed['host']}", incoming, raw)
+        await _count(db, feed, taken=1, matched=0)
+        return
+    if incoming.kind not in ("bounce", "complaint", "delayed"):  # of other mail nothing is kept: it may be a person's
         await _count(db, feed, taken=1, matched=0)
         return
     names = [*_named(raw), *incoming.senders, incoming.message_id]
     address = await _ours(db, tokens, feed, names)
     matched = False
     if address:
-        matched = await record(db, tokens, address, incoming, raw)
-    elif incoming.kind in ("bounce", "complaint", "delayed") and feed["main"]:
-        # Of other mail nothing is kept: the mailbox may be a person's.
-        await record(db, tokens, feed["login"], incoming, raw)
+        matched = await record(db, settings, tokens, address, incoming, raw)
+    elif feed["main"]:
+        await record(db, settings, tokens, feed["login"], incoming, raw)
     await _count(db, feed, taken=1, matched=int(matched))
 
 
-async def take_call(db: Connection, tokens: Tokens, feed: Row, body: bytes) -> None:
+async def take_call(db: Connection, settings: Settings, tokens: Tokens, feed: Row, body: bytes) -> None:
     """Read what a service sent, in the transaction of `db`. Events about mails of others are counted only."""
     try:
         found = events.read(feed["kind"], body)
@@ -66,7 +69,7 @@ async def take_call(db: Connection, tokens: Tokens, feed: Row, body: bytes) -> N
         address = await _ours(db, tokens, feed, event.names)
         if address:
             raw = f"{feed['kind']}: {event!r}".encode("utf-8", "replace")
-            matched += await record(db, tokens, address, event.incoming(), raw)
+            matched += await record(db, settings, tokens, address, event.incoming(), raw)
     await _count(db, feed, taken=len(found), matched=matched)
 
 

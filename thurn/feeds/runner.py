@@ -78,7 +78,7 @@ async def calls(settings: Settings, db: Connection) -> int:
                 [item["feed_id"], item["key"]],
             )
             if taken is not None:
-                await reading.take_call(db, tokens, taken, bytes(taken["body"]))
+                await reading.take_call(db, settings, tokens, taken, bytes(taken["body"]))
                 await db.execute(
                     "UPDATE feed_item SET body = NULL WHERE feed_id = %s AND key = %s", [item["feed_id"], item["key"]]
                 )
@@ -105,7 +105,7 @@ async def _look(settings: Settings, db: Connection, feed: Row, password: str) ->
         while mails := await asyncio.to_thread(mailbox.new, seen):
             for mail in mails:
                 async with db.transaction():
-                    await reading.take_mail(db, tokens, feed, mail.raw, mail.key)
+                    await reading.take_mail(db, settings, tokens, feed, mail.raw, mail.key)
             await asyncio.to_thread(mailbox.done, mails)
             await _stands(db, feed, mailbox, mails)
     finally:
