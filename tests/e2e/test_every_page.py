@@ -1,6 +1,7 @@
 """Every page, empty and full, light and dark, from a phone to a desk: readable, and nothing to complain of."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import e2e_house as furniture
@@ -10,6 +11,7 @@ from axe_playwright_python.async_playwright import Axe
 from e2e_house import House
 from playwright.async_api import Page
 
+from thurn.db.connect import connect
 from thurn.settings import Settings
 from thurn.simulate import client
 from thurn.simulate.links import find_links
@@ -170,6 +172,36 @@ async def test_the_pages_of_delivery_pass(main: House, window: Any):
             """WITH p AS (DELETE FROM pool WHERE name = 'newsletters')
                DELETE FROM egress WHERE name = 'out2' RETURNING 1 AS done"""
         )
+
+
+async def test_the_pages_of_shaping_pass_empty_and_full(main: House, window: Any):
+    page: Page = await window(main)
+    at = f"{main.settings.url}/house/delivery"
+    assert await walk(page, [at, f"{at}?ask=hold", f"{at}/rules/new", f"{at}/rules/try"]) == []
+    until = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+    async with await connect(main.settings, "system", autocommit=True) as db:
+        await db.execute(
+            """WITH e AS (SELECT id, name FROM egress ORDER BY id LIMIT 1),
+                s AS (INSERT INTO shaping_state (egress_id, provider, state)
+                      SELECT id, 'gmx', jsonb_build_object('mode', 'suspended', 'factor', 0.5, 'until', %s::text,
+                        'since', now(), 'reason', repeat('They block this address. ', 8), 'todo', 'Ask them.', 'link',
+                        'https://postmaster.gmx.example/a/rather/long/address/of/a/form', 'evidence', repeat('x', 400))
+                      FROM e),
+                p AS (INSERT INTO pace (egress_id, provider, state, suspended_until)
+                      SELECT id, 'gmx', 'suspended', now() + interval '2 hours' FROM e),
+                d AS (INSERT INTO shaping_deed (egress_id, provider, rule, action, n, of, evidence)
+                      SELECT id, 'gmx', 'gmx-blocked', 'move', 3, 9, '554 blocked' FROM e),
+                r AS (INSERT INTO shaping_rule (name, action, "any", matches, differs)
+                      VALUES ('our-own-rule', 'slow', '{blocked}', '554 blocked', '554 no'))
+           INSERT INTO provider_answer (at, egress, provider, outcome, category, fingerprint, wording, reply, n)
+           SELECT now(), name, 'gmx', 'bounced', 'policy-block', '', '554 blocked', '554 Blocked', 3 FROM e
+           RETURNING 1 AS done""",
+            [until],
+        )
+        pages = [at, f"{at}/rules?open=gmx-blocked", f"{at}/rules?ask=remove-our-own-rule", f"{at}/rules/try"]
+        assert await walk(page, pages) == []
+        for table in ("pace", "shaping_state", "shaping_rule", "provider_answer"):
+            await db.execute(f"DELETE FROM {table}")  # type: ignore[arg-type]  # noqa: S608
 
 
 async def test_pages_before_signing_in_and_errors_pass_too(bare: House, window: Any, faults: list[str]):

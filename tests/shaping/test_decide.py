@@ -147,9 +147,9 @@ def test_a_slow_rule_keeps_the_pace_down_for_its_time():
 
 
 def test_the_strongest_of_several_rules_wins_and_suspend_concerns_every_address():
-    everywhere = replace(PAUSE, name="all", action="suspend", minutes=10)
-    pair = Pair(everywhere, replace(PAUSE, name="slowly", action="slow"), PAUSE)
-    deeds = pair.tick(1, at(0, BLOCK))
+    everywhere = replace(PAUSE, name="all", action="suspend", minutes=10, patterns=("domain",))
+    pair = Pair(replace(PAUSE, name="slowly", action="slow", patterns=("later",)), PAUSE, everywhere)
+    deeds = pair.tick(1, *(replace(at(0, BLOCK), wording=wording) for wording in ("blocked", "domain", "later")))
     assert {deed.rule for deed in deeds} == {"all", "slowly", "block"}
     assert (pair.state.rule, pair.state.mode) == ("all", "suspended")
     assert [deed.rule for deed in deeds if deed.everywhere] == ["all"]
@@ -157,6 +157,14 @@ def test_the_strongest_of_several_rules_wins_and_suspend_concerns_every_address(
     assert (other.mode, other.until, other.reason) == ("suspended", pair.state.until, "They block us.")
     held = held_by_hand(State(), NOW, FOREVER, "")
     assert elsewhere(held, pair.state, NOW) is held
+
+
+def test_the_first_rule_that_fits_a_reply_counts_it_so_the_precise_goes_before_the_general():
+    general = replace(PAUSE, name="general", action="suspend", patterns=("block",))
+    pair = Pair(PAUSE, general)
+    assert [deed.rule for deed in pair.tick(1, at(0, BLOCK))] == ["block"]
+    elsewhere_said = Pair(replace(PAUSE, providers=frozenset({"yahoo"})), general)
+    assert [deed.rule for deed in elsewhere_said.tick(1, at(0, BLOCK))] == ["general"]
 
 
 def test_held_by_hand_stays_so_until_its_hour():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thurn.delivery.providers import PROVIDERS
 from thurn.shaping.rules import ACTIONS, Rule, built_in, faults, trouble_of
 
 OWN = Rule(
@@ -26,6 +27,10 @@ def test_each_rule_fits_its_example_leaves_the_other_alone_and_tells_an_operator
     assert re.match(r"https?://|practice: ", rule.source)
     assert not rule.link or rule.link.startswith("https://")
     assert rule.minutes or rule.action != "slow", "nobody has to lift a slow pace by hand"
+
+
+def test_rules_speak_of_providers_that_the_book_has():
+    assert {name for rule in built_in() for name in rule.providers} <= set(PROVIDERS)
 
 
 def test_rule_names_are_unique_and_every_action_is_used():

@@ -132,7 +132,7 @@ async def test_a_block_stops_one_provider_says_why_and_goes_on_by_itself(system:
     assert pace["suspended_until"] == pace["until"]
     assert timedelta(minutes=119) < pace["until"] - datetime.now(UTC) < timedelta(minutes=121)
     alert = await one(system, "SELECT workspace_id, subject, text, link FROM alert")
-    assert alert["subject"] == "Yahoo is not mailed from e1 for now"
+    assert alert["subject"] == "Nothing goes to Yahoo and AOL from e1 for now"
     for words in ("Yahoo defers everything", "What to do: ", "https://senders.yahooinc.com", "[TSS04]", "tries again"):
         assert words in alert["text"]
     assert (await one(system, "SELECT count(*) AS n FROM procrastinate_jobs WHERE task_name = 'thurn:mail_owners'"))[

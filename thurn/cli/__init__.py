@@ -34,6 +34,7 @@ COMMANDS = {
     "feedback": "feedback",
     "reports": "reports",
     "guard": "guard",
+    "shaping": "shaping",
     "trace": "trace",
     "egress": "delivery",
     "pool": "delivery",

@@ -22,13 +22,11 @@ from thurn.delivery.schemas import (
     Providers,
     WeightIn,
 )
-from thurn.guard.api import HouseDb
-from thurn.web.edge import AppSettings
-from thurn.web.schemas import Id, ProblemOut, Text, api_router
+from thurn.web.edge import AppSettings, HouseDb
+from thurn.web.schemas import HOUSE_ONLY, Id, Text, api_router
 
 router = api_router("delivery")
-_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
-router.responses |= {403: {"description": "The key is of another workspace.", "model": ProblemOut, "content": _PROBLEM}}
+router.responses |= HOUSE_ONLY
 
 Named = Annotated[Text, Path(min_length=1, max_length=40)]
 

@@ -23,12 +23,6 @@ _HOME = "/house/delivery/addresses"
 STREAMS = {"marketing": "Campaigns", "transactional": "Transactional mail", "people": "People's mail"}
 
 
-@router.get("")
-async def delivery(viewer: Operator) -> Response:
-    """The first tab."""
-    return RedirectResponse(_HOME, 303)
-
-
 # ---------------------------------------------------------------- sending addresses
 
 

@@ -3,28 +3,16 @@
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Query
+from fastapi import Query
 from pydantic import Field
 
-from thurn.db.connect import Connection
-from thurn.db.fetch import maybe
 from thurn.guard import bans, figures
-from thurn.web.edge import ApiDb, Keyed
-from thurn.web.schemas import In, Out, ProblemOut, Text, api_router
+from thurn.web.edge import HouseDb
+from thurn.web.schemas import HOUSE_ONLY, In, Out, Text, api_router
 
 router = api_router("guard")
-_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
-router.responses |= {403: {"description": "The key is of another workspace.", "model": ProblemOut, "content": _PROBLEM}}
+router.responses |= HOUSE_ONLY
 
-
-async def house_db(db: ApiDb, key: Keyed) -> Connection:
-    """The request's transaction, for a key of the workspace that came with the installation."""
-    if not await maybe(db, "SELECT 1 FROM workspace WHERE id = %s AND slug = 'main'", [key.workspace_id]):
-        raise HTTPException(403, "Bans belong to the installation. Use a key of the workspace “main”.")
-    return db
-
-
-HouseDb = Annotated[Connection, Depends(house_db)]
 Network = Annotated[Text, Field(min_length=1, max_length=100, examples=["198.51.100.7", "2001:db8::/64"])]
 Which = Annotated[str, Query(min_length=1, max_length=100, description="As it is listed.")]
 

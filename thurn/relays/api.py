@@ -7,16 +7,14 @@ from typing import Annotated, Literal
 from fastapi import Response
 from pydantic import Field
 
-from thurn.guard.api import HouseDb
 from thurn.relays import service
 from thurn.relays.presets import presets
 from thurn.relays.probe import probe
-from thurn.web.edge import AppSettings
-from thurn.web.schemas import Id, In, Out, ProblemOut, Text, api_router
+from thurn.web.edge import AppSettings, HouseDb
+from thurn.web.schemas import HOUSE_ONLY, Id, In, Out, Text, api_router
 
 router = api_router("relays")
-_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
-router.responses |= {403: {"description": "The key is of another workspace.", "model": ProblemOut, "content": _PROBLEM}}
+router.responses |= HOUSE_ONLY
 
 Use = Literal["first", "fallback", "domain", "none"]
 

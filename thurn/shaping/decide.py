@@ -98,9 +98,9 @@ def decide(
             return state, []
         state = over(state, state.until)
     heard = [a for a in answers if a.at <= now and (state.deaf_until is None or a.at >= state.deaf_until)]
-    deeds = [deed for rule in rules if (deed := _tried(rule, heard, fired.get(rule.name), now, provider))]
+    by_name = {rule.name: rule for rule in rules if rule.action in _STRENGTH and rule.concerns(provider)}
+    deeds = _tried(by_name.values(), heard, fired, now, provider)
     if deeds:
-        by_name = {rule.name: rule for rule in rules}
         for deed in sorted(deeds, key=lambda d: _STRENGTH[d.action]):
             state = _done(state, deed, by_name[deed.rule], now)
         if state.mode in ("suspended", "held"):
@@ -112,17 +112,31 @@ def decide(
 _STRENGTH = {"slow": 0, "move": 1, "suspend": 2}
 
 
-def _tried(rule: Rule, heard: list[Answers], last: datetime | None, now: datetime, provider: str) -> Deed | None:
+def _tried(
+    rules: Iterable[Rule], heard: list[Answers], fired: Mapping[str, datetime], now: datetime, provider: str
+) -> list[Deed]:
+    """Rules whose threshold is reached. The first that fits a reply counts it: the precise before the general."""
+    deeds = []
+    left = [a for a in heard if a.outcome != "delivered"]
+    for rule in rules:
+        found = [a for a in left if rule.fits(a.outcome, a.category, a.wording)]
+        if found:
+            left = [a for a in left if not rule.fits(a.outcome, a.category, a.wording)]
+            if deed := _reached(rule, found, heard, fired.get(rule.name), now, provider):
+                deeds.append(deed)
+    return deeds
+
+
+def _reached(
+    rule: Rule, found: list[Answers], heard: list[Answers], last: datetime | None, now: datetime, provider: str
+) -> Deed | None:
     """Whether a rule's threshold is reached within its own period, counting nothing twice."""
-    if not rule.concerns(provider) or rule.action not in _STRENGTH:
-        return None
     since = now - timedelta(minutes=rule.period)
     if last is not None:
         since = max(since, last + SETTLE)
-    window = [a for a in heard if a.at > since]
-    found = [a for a in window if rule.fits(a.outcome, a.category, a.wording)]
-    n, of = sum(a.n for a in found), sum(a.n for a in window)
-    if n < rule.count or not found or n < rule.share * of or not _about_us(found, provider):
+    found = [a for a in found if a.at > since]
+    n, of = sum(a.n for a in found), sum(a.n for a in heard if a.at > since)
+    if not found or n < rule.count or n < rule.share * of or not _about_us(found, provider):
         return None
     until = now + timedelta(minutes=rule.minutes) if rule.minutes else FOREVER
     evidence = max(found, key=lambda a: a.at).reply

@@ -37,10 +37,10 @@ def of_json(stored: dict[str, Any]) -> State:
 
 
 async def active_rules(db: Connection) -> list[Rule]:
-    """Every rule that is to be used: ours that nobody switched off, and the operators' own."""
+    """Every rule that is to be used, in the order of asking: the operators' own, then ours; none that is off."""
     off = {row["name"] for row in await rows(db, "SELECT name FROM shaping_rule_off")}
     own = await rows(db, "SELECT * FROM shaping_rule ORDER BY name LIMIT 500")
-    every = [*built_in(), *(rule_of(row, own=True) for row in own)]
+    every = [*(rule_of(row, own=True) for row in own), *built_in()]
     return [rule for rule in every if rule.name not in off]
 
 

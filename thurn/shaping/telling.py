@@ -6,6 +6,7 @@ from datetime import datetime
 from thurn.alerts import mended, notify
 from thurn.db.connect import Connection
 from thurn.db.fetch import maybe, rows
+from thurn.delivery import providers
 from thurn.shaping.decide import FOREVER, State
 from thurn.web.words import PROVIDERS
 
@@ -20,7 +21,7 @@ def title(provider: str) -> str:
 
 def subject(provider: str, egress: str) -> str:
     """The alert's line."""
-    return f"{title(provider)} is not mailed from {egress} for now"
+    return f"Nothing goes to {title(provider)} from {egress} for now"
 
 
 def text(state: State) -> str:
@@ -61,3 +62,15 @@ async def tell(db: Connection, before: Mapping[tuple[int, str], State], after: M
         elif state.rule != "by hand":
             line = subject(provider, names.get(egress, str(egress)))
             await notify(db, house["id"], line, text(state), key, level="bad", link=PAGE, act="See what to do")
+
+
+async def forget(db: Connection, pair: tuple[int, str]) -> None:
+    """Close a lane's alert without another mail: a person has dealt with it."""
+    house = await maybe(db, "SELECT id FROM workspace WHERE slug = 'main'")
+    if house is not None:
+        await mended(db, house["id"], f"shaping:{pair[0]}:{pair[1]}", mail=False)
+
+
+def known_providers() -> frozenset[str]:
+    """Names of providers that can be shaped: all but our own server."""
+    return frozenset(providers.PROVIDERS) - {"local"}

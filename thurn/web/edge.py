@@ -172,6 +172,20 @@ async def key_db(db: Unscoped, key: Keyed) -> Connection:
 ApiDb = Annotated[Connection, Depends(key_db)]
 
 
+async def house_db(db: ApiDb, key: Keyed) -> Connection:
+    """The request's transaction, for a key of the workspace that came with the installation."""
+    row = await (
+        await db.execute("SELECT 1 FROM workspace WHERE id = %s AND slug = 'main'", [key.workspace_id])
+    ).fetchone()
+    if row is None:
+        raise HTTPException(403, "This belongs to the installation. Use a key of the workspace “main”.")
+    return db
+
+
+HouseDb = Annotated[Connection, Depends(house_db)]
+"""For the API of what belongs to the installation; describe the refusal with `schemas.HOUSE_ONLY`."""
+
+
 # ---------------------------------------------------------------- cookies, CSRF, where a request comes from
 
 
@@ -277,7 +291,8 @@ def forwarded_for(header: str, trusted: Iterable[str]) -> str:
 
 
 __all__ = [
-    "ApiDb", "AppSettings", "CsrfRefused", "Db", "Key", "Keyed", "MaybeViewer", "Operator", "Owner", "SignInNeeded",
-    "SignedIn", "Unscoped", "Viewer", "clear_session", "client_ip", "cookie_name", "edge_secret", "forwarded_for",
-    "in_portal", "in_workspace", "session_token", "set_cookie", "set_session", "settings_of", "visitor_csrf",
+    "ApiDb", "AppSettings", "CsrfRefused", "Db", "HouseDb", "Key", "Keyed", "MaybeViewer", "Operator", "Owner",
+    "SignInNeeded", "SignedIn", "Unscoped", "Viewer", "clear_session", "client_ip", "cookie_name", "edge_secret",
+    "forwarded_for", "in_portal", "in_workspace", "session_token", "set_cookie", "set_session", "settings_of",
+    "visitor_csrf",
 ]  # fmt: skip

@@ -76,6 +76,9 @@ _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schema
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": text, "model": ProblemOut, "content": _PROBLEM} for status, text in _DESCRIBED.items()
 }
+HOUSE_ONLY: dict[int | str, dict[str, Any]] = {
+    403: {"description": "The key is of another workspace than “main”.", "model": ProblemOut, "content": _PROBLEM}
+}
 
 
 def api_router(tag: str) -> APIRouter:
