@@ -135,8 +135,32 @@ async def test_what_an_alias_sends_out_of_the_house_is_traced_to_its_end(
         try:
             mark = send(stack, "trace-far@elsewhere.example", "fern@brotzeit.example")
             wait_for(lambda: any(mark.encode() in mail for _, _, mail in outside.received))
-            (row,) = await traced(far)
+            (row,) = await traced(far, state="delivered")
         finally:
             await db.execute("DELETE FROM alias WHERE address = 'fern@brotzeit.example'")
-    assert row["state"] == "delivered"
+    assert (row["state"], row["original"], row["sender"]) == (
+        "delivered", "fern@brotzeit.example", "trace-far@elsewhere.example",
+    )  # fmt: skip
     assert len(await traced("fern@brotzeit.example")) == 1
+    assert [stop.title for stop in route(row["mail"]) if stop.icon != "shield"] == ["Taken in", "Delivered"]
+
+
+async def test_what_a_mailboxs_filters_send_on_is_traced_to_its_end(
+    stack: Settings, traced: Traced, outside: Outside
+) -> None:
+    far, sender = "trace-filter@far.example", "trace-on@elsewhere.example"
+    async with await connect(stack, "system", autocommit=True) as db:
+        await db.execute("UPDATE mailbox SET forward_to = %s WHERE address = %s", [[far], XAVER])
+        try:
+            mark = send(stack, sender, XAVER)
+            wait_for(lambda: any(mark.encode() in mail for _, _, mail in outside.received))
+            fetch(stack, XAVER, mark)
+            (row,) = await traced(far, state="delivered")
+            (came,) = await traced(sender)
+        finally:
+            await db.execute("UPDATE mailbox SET forward_to = '{}' WHERE address = %s", [XAVER])
+        assert row["state"] == "delivered"
+        assert row["mail"]["client_name"] == f"the filters of {XAVER}"
+        assert [each["recipient"] for each in row["mail"]["elsewhere"]] == [XAVER]
+        came = await search.message(db, came["trace_id"])
+    assert [(each["recipient"], each["state"]) for each in came["elsewhere"]] == [(far, "delivered")]

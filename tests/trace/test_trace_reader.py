@@ -200,7 +200,8 @@ async def test_what_leaves_the_house_by_an_alias_is_seen_by_whose_alias_it_is(
             ("qmgr", f"{two}: from=<SRS0=x=y=far.example=z@mail.example>, size=7, nrcpt=1 (queue active)"),
             ("smtp", (f"{one}: to=<f=out.example@forward.invalid>, orig_to=<a@ours.example>, relay={door}, {OUT}, "
                      f"dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as {two})")),
-            ("smtp", f"{two}: to=<f@out.example>, relay=out[192.0.2.1]:25, {OUT}, dsn=2.0.0, status=sent (250 ok)"),
+            ("smtp", (f"{two}: to=<f@out.example>, orig_to=<f=out.example@forward.invalid>, relay=out[192.0.2.1]:25, "
+                      f"{OUT}, dsn=2.0.0, status=sent (250 ok)")),
             # Another server may say what it likes: it makes nobody the owner of somebody's mail.
             ("smtp", (f"{one}: to=<q@far.example>, orig_to=<b@ours.example>, relay=far[192.0.2.1]:25, {OUT}, "
                      f"dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as {fake})")),
@@ -208,9 +209,57 @@ async def test_what_leaves_the_house_by_an_alias_is_seen_by_whose_alias_it_is(
         )
     )  # fmt: skip
     await read(clean)
-    assert [row[1] for row in await found(app_pool, 1, "f@out.example")] == ["f@out.example"]
+    (row,) = await found(app_pool, 1, "f@out.example")
+    assert row[1] == "f@out.example"
+    assert len(await found(app_pool, 1, "a@ours.example")) == 1
+    async with in_workspace(app_pool, 1) as db:
+        seen = await search.message(db, (await search.find(db, Wanted("a@ours.example")))[0]["trace_id"])
+    assert [(r["recipient"], r["original"], r["state"]) for r in seen["recipients"]] == [
+        ("f@out.example", "a@ours.example", "delivered"), ("q@far.example", "b@ours.example", "delivered"),
+    ]  # fmt: skip
+    assert seen["sender"] == "z@far.example"  # not the return address it left with
+    assert [step["relay"] for step in seen["recipients"][0]["steps"]] == ["out[192.0.2.1]:25"]
+    assert await found(app_pool, 1, "@forward.invalid") == []
     assert await found(app_pool, 1, "secret@out.example") == []
     assert await found(app_pool, tenants) == []
+
+
+async def test_what_a_filter_sends_on_or_answers_is_seen_by_whose_mailbox_it_is(
+    clean: Settings, log: Path, app_pool: Pool, tenants: int
+) -> None:
+    here, on, answer = "4Nl1Wk2bQHz1", "4Nl1Wk2bQHz2", "4Nl1Wk2bQHz3"
+    noted = "from localhost[127.0.0.1]; from=<{}> to=<f@out.example> proto=ESMTP helo=<mail.example>"
+    on_by, theirs = "info: header X-Sieve-Redirected-From:", f"c@theirs.example {noted.format('z@f.example')}: sent on"
+    log.write_bytes(
+        lines(
+            ("smtpd", f"{here}: client=x.example[192.0.2.9]"),
+            ("cleanup", f"{here}: message-id=<1@far.example>"),
+            # Whoever is not Dovecot may write such a header: at another door nobody notes it, and it would say nothing.
+            ("cleanup", f"{here}: {on_by} {theirs}"),
+            ("qmgr", f"{here}: from=<z@far.example>, size=7, nrcpt=1 (queue active)"),
+            ("filters/smtpd", f"{on}: client=localhost[127.0.0.1]"),
+            ("cleanup", f"{on}: {on_by} a@ours.example {noted.format('z@far.example')}: sent on"),
+            ("cleanup", f"{on}: {on_by} {theirs}"),
+            ("cleanup", f"{on}: message-id=<1@far.example>"),
+            ("qmgr", f"{on}: from=<SRS0=x=y=far.example=z@mail.example>, size=7, nrcpt=1 (queue active)"),
+            ("smtp", f"{on}: to=<f@out.example>, relay=out[192.0.2.1]:25, {OUT}, dsn=2.0.0, status=sent (250 ok)"),
+            ("filters/smtpd", f"{answer}: client=localhost[127.0.0.1]"),
+            ("cleanup", (f"{answer}: info: header Auto-Submitted: auto-replied; from=<c@theirs.example> to=<q@q> "
+                         f"proto=ESMTP helo=<x>: answered {noted.format('a@ours.example')}: answered")),
+            ("qmgr", f"{answer}: from=<>, size=7, nrcpt=1 (queue active)"),
+            ("smtp", f"{answer}: to=<z@far.example>, relay=o[192.0.2.1]:25, {OUT}, dsn=2.0.0, status=sent (250 ok)"),
+            ("lmtp", f"{here}: to=<a@ours.example>, relay=dovecot, {OUT}, dsn=2.0.0, status=sent (250 Saved)"),
+        )
+    )  # fmt: skip
+    await read(clean)
+    assert sorted(row[1] for row in await found(app_pool, 1)) == ["a@ours.example", "f@out.example", "z@far.example"]
+    assert await found(app_pool, tenants) == []
+    async with in_workspace(app_pool, 1) as db:
+        seen = await search.message(db, (await search.find(db, Wanted("f@out.example")))[0]["trace_id"])
+        assert seen["client_name"] == "the filters of a@ours.example"
+        assert [each["recipient"] for each in seen["elsewhere"]] == ["a@ours.example"]
+        seen = await search.message(db, (await search.find(db, Wanted("a@ours.example")))[0]["trace_id"])
+        assert [(each["recipient"], each["state"]) for each in seen["elsewhere"]] == [("f@out.example", "delivered")]
 
 
 async def test_pages_follow_one_another_without_gap_or_repeat(

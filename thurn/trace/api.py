@@ -87,6 +87,15 @@ class VerdictOut(Out):
     symbols: list[dict[str, object]]
 
 
+class ElsewhereOut(Out):
+    """The same mail with another queue id."""
+
+    trace_id: int
+    recipient: str
+    state: str
+    client_name: str = Field(description="“the filters of …” where those of a mailbox sent it on.")
+
+
 class TracedMail(Out):
     """A mail and its route."""
 
@@ -103,6 +112,7 @@ class TracedMail(Out):
     recipients: list[RecipientOut]
     steps: list[StepOut] = Field(description="What concerns the whole mail.")
     verdict: VerdictOut | None
+    elsewhere: list[ElsewhereOut] = Field(description="Recipients of mails with the same Message-ID.")
 
 
 class EventOut(Out):

@@ -6,13 +6,16 @@ or a recipient's, by the domain. A recipient's workspace sees its own recipients
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from thurn.stack.postfix_forward import DOMAIN
 from thurn.trace.lines import Entry
 
 LONGEST_KEY = 300
+_CARRIED = f"@{DOMAIN}"  # as whom our own door gets what leaves the house
+_FILTERS = "postfix/filters"  # the door that Dovecot's filters use
 _QUEUED = re.compile(r"queued as ([0-9A-Za-z]{6,30})$")
 _ABANDONED = timedelta(hours=1)  # a mail that never reached the queue: its client went away
 _OLDEST = timedelta(days=10)  # twice as long as a mail stays in a queue
@@ -35,8 +38,10 @@ class Mail:
     helo: str = ""
     login: str = ""
     queued: bool = False
-    sent_on_by: list[int] = field(default_factory=list)  # workspaces whose alias or copy this is
+    sent_on_by: list[int] = field(default_factory=list)  # workspaces whose alias, copy or filter this is
+    carried: dict[str, str] = field(default_factory=dict)  # to whom our own door takes it on -> what it was written to
     rows: dict[str, tuple[int, bool]] = field(default_factory=dict)  # workspace -> trace_message, is it the sender's
+    filtered: bool = False  # a mailbox's filter sent it
     recipients: dict[str, int] = field(default_factory=dict)  # lines: trace_message, recipient, original -> its row
 
     def known(self) -> dict[str, Any]:
@@ -125,6 +130,12 @@ class Book:
             case "message-id":
                 mail.message_id = entry.message_id
                 return
+            case "filtered":
+                if mail.service == _FILTERS and not mail.filtered:  # the first is Dovecot's own word
+                    workspace = _workspace(entry.login, domains)
+                    mail.filtered, mail.sent_on_by = True, [workspace] if workspace else []
+                    mail.client_ip, mail.client_name = "", f"the filters of {entry.login}"
+                return
             case "from":
                 if not mail.queued:  # it is said again at each try
                     mail.sender, mail.size, mail.queued = entry.sender, entry.size, True
@@ -134,12 +145,20 @@ class Book:
                 if entry.what == "refused":
                     mail.sender = mail.sender or entry.sender
                     mail.helo = entry.helo
-                concerned = _concerned(mail, entry, domains)
+                if entry.original.endswith(_CARRIED):
+                    written = mail.carried.get(entry.original, "")
+                    entry = replace(entry, recipient=_whom(entry.original), original=written)
+                concerned, carried = _concerned(mail, entry, domains), entry.recipient
+                if carried.endswith(_CARRIED):  # shown as whom it is for, also when our own door does not take it
+                    entry = replace(entry, recipient=_whom(carried))
+                queued = _QUEUED.search(entry.reply) if self._door and entry.relay == self._door else None
                 for workspace, ours in concerned:
-                    _reach(mail, workspace, ours, at, entry, ids, batch)
-                if self._door and entry.relay == self._door and (queued := _QUEUED.search(entry.reply)):
+                    _reach(mail, workspace, ours, at, entry, ids, batch, handed_on=queued is not None)
+                if queued:  # what becomes of it there is told of the same recipient
                     heir = self.mails.setdefault(queued[1], Mail(queued[1], at))
                     heir.sent_on_by = sorted({*heir.sent_on_by, *(workspace for workspace, _ in concerned)})
+                    heir.carried[carried] = entry.original
+                    heir.rows, heir.recipients = heir.rows | mail.rows, heir.recipients | mail.recipients
                     batch.changed.add(queued[1])
                 return
         for trace_id, _ in mail.rows.values():
@@ -192,8 +211,15 @@ def _concerned(mail: Mail, entry: Entry, domains: Domains) -> list[tuple[int, bo
     return list(found.items())
 
 
+def _whom(carried: str) -> str:
+    """`f@out.example` of `f=out.example@forward.invalid`, without what Postfix put behind it (postfix_forward.py)."""
+    local, _, domain = carried.removesuffix(_CARRIED).rpartition("=")
+    return f"{local}@{domain.partition('+')[0]}"
+
+
 def _reach(
-    mail: Mail, workspace: int, ours: bool, at: datetime, entry: Entry, ids: Iterator[int], batch: Batch
+    mail: Mail, workspace: int, ours: bool, at: datetime, entry: Entry, ids: Iterator[int], batch: Batch,
+    *, handed_on: bool = False,
 ) -> None:  # fmt: skip
     if str(workspace) not in mail.rows:
         mail.rows[str(workspace)] = (next(ids), ours)
@@ -204,6 +230,11 @@ def _reach(
         mail.recipients[who] = next(ids)
         batch.keys[mail.recipients[who]] = _keys(mail, entry.recipient, entry.original, ours=ours)
     number, state = mail.recipients[who], entry.state or "deferred"
+    if handed_on:  # it is still here
+        batch.recipients.append(
+            Recipient(number, trace_id, mail.at, entry.recipient, entry.original, "deferred", "", at)
+        )  # fmt: skip
+        return
     batch.recipients.append(
         Recipient(number, trace_id, mail.at, entry.recipient, entry.original, state, entry.reply, at)
     )
@@ -212,6 +243,8 @@ def _reach(
 
 def _announce(mail: Mail, batch: Batch) -> None:
     """A mail that had rows already (a recipient was refused before its data came) is known better now."""
+    if mail.carried:  # they are those of the mail that was sent on
+        return
     for workspace, (trace_id, ours) in mail.rows.items():
         batch.messages[trace_id] = (int(workspace), ours, mail)
     ours_of = dict(mail.rows.values())

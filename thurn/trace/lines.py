@@ -7,6 +7,7 @@ Lines of interest (Postfix 3.7):
     Nov 24 20:30:01 mail postfix/qmgr[14]: 4XyZ: from=<a@post.example>, size=7012, nrcpt=1 (queue active)
     Nov 24 20:30:02 mail postfix/lmtp[15]: 4XyZ: to=<a@b>, orig_to=<c@b>, relay=…, …, dsn=2.0.0, status=sent (250 …)
     Nov 24 20:30:02 mail postfix/qmgr[14]: 4XyZ: removed
+    Nov 24 20:30:02 mail postfix/cleanup[13]: 4XyZ: info: header X-Sieve-Redirected-From: a@b from x[127.0.0.1]; …
     Nov 24 20:30:02 mail postfix/smtpd[12]: NOQUEUE: reject: RCPT from x[192.0.2.7]: 554 …; from=<…> to=<…> proto=…
 
 A stranger chooses HELO, addresses, Message-ID and replies. None of them can begin a line, and the process in front is
@@ -22,7 +23,7 @@ from thurn.feedback.postfix_log import QUEUE_ID, reply_of
 LONGEST_ADDRESS = 254  # RFC 5321, 4.5.3.1.3, without the brackets
 LONGEST_TEXT = 1000
 
-What = Literal["client", "message-id", "from", "to", "refused", "told", "expired", "removed"]
+What = Literal["client", "message-id", "filtered", "from", "to", "refused", "told", "expired", "removed"]
 State = Literal["delivered", "deferred", "bounced", "refused", "postponed"]
 
 _LINE = re.compile(
@@ -40,6 +41,12 @@ _SENT_TO = re.compile(
 )
 _REFUSED = re.compile(r"(?:milter-)?reject: \S+ from ([^\[]*)\[([0-9A-Fa-f.:]+|unknown)\](?::\d+)?: ")
 _TOLD = re.compile(r"(?:sender|postmaster) (non-delivery|delay|delivery status) notification: (\w+)$")
+# What the door `filters` notes (thurn/stack/postfix_forward.py). Dovecot puts the first of these in front of all other
+# headers, and names the mailbox as sender of what it answers.
+_SENT_ON = re.compile(r"info: header X-Sieve-Redirected-From: (\S{1,254}) from .*: sent on$")
+_ANSWERED = re.compile(
+    r"info: header Auto-Submitted: .*; from=<([^<>]{1,254})> to=<[^<>]*> proto=\S+ helo=<[^<>]*>: answered$"
+)
 _CODE = re.compile(r"([245])(?:\d\d |\.\d)")
 
 
@@ -82,6 +89,9 @@ def parse(raw: bytes) -> Entry | None:
             return Entry(queue_id, "client", service, client_name="this server")
         case "cleanup" if text.startswith(("message-id=", "resent-message-id=")):
             return Entry(queue_id, "message-id", message_id=_cut(text.partition("=")[2]))
+        case "cleanup" if text.startswith("info: header "):
+            by = _SENT_ON.match(text) or _ANSWERED.match(text)
+            return Entry(queue_id, "filtered", login=_address(by[1])) if by else None
         case "qmgr" if text == "removed":
             return Entry(queue_id, "removed")
         case "qmgr" if text.startswith("from=<"):

@@ -95,6 +95,14 @@ SELECT {_ROW} FROM (
 {_SUBJECT}
 ORDER BY r.at DESC, r.id DESC
 """  # noqa: S608 - constants
+# The same mail by its Message-ID: where a filter sent it on, or where it came from.
+_SAME = """
+SELECT DISTINCT r.id, r.trace_id, r.recipient, r.state, m.client_name FROM trace_key k
+  JOIN trace_recipient r ON r.id = k.recipient_id JOIN trace_message m ON m.id = r.trace_id
+WHERE k.workspace_id = (SELECT current_workspace()) AND k.key = %(key)s AND k.key <> '' AND r.trace_id <> %(id)s
+  AND k.at BETWEEN %(at)s - interval '1 day' AND %(at)s + interval '1 day'
+ORDER BY r.id LIMIT 20
+"""
 # With a state named as a constant the index of states serves; a parameter that may be empty would hide it.
 _NEWEST_OF = _NEWEST.replace("(%(state)s = '' OR s.state = %(state)s)", "s.state = %(state)s")
 
@@ -118,11 +126,13 @@ def place_of(found: Sequence[Row]) -> str:
 
 
 async def message(db: Connection, number: int) -> Row:
-    """A mail with its `recipients`, each with its `steps`, and the `steps` that concern all. `NotFound`."""
+    """A mail with its `recipients`, each with its `steps`, the `steps` that concern all, and `elsewhere`: recipients of
+    mails with the same Message-ID, as when a filter sent it on. `NotFound`."""
     found = await maybe(db, "SELECT * FROM trace_message WHERE id = %s", [number])
     if found is None:
         raise NotFound("There is no such mail in the trace. Older ones are forgotten.")
     steps = await rows(db, "SELECT * FROM trace_step WHERE trace_id = %s ORDER BY id", [number])
+    elsewhere = await rows(db, _SAME, {"key": found["message_id"][:LONGEST_KEY], "id": number, "at": found["at"]})
     recipients = await rows(db, "SELECT * FROM trace_recipient WHERE trace_id = %s ORDER BY id", [number])
     for recipient in recipients:
         recipient["steps"] = [step for step in steps if step["recipient_id"] == recipient["id"]]
@@ -130,6 +140,7 @@ async def message(db: Connection, number: int) -> Row:
         "recipients": recipients,
         "steps": [step for step in steps if step["recipient_id"] is None],
         "verdict": await verdict(db, found["queue_id"]),
+        "elsewhere": elsewhere,
     }
 
 
