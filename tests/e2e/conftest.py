@@ -120,7 +120,8 @@ async def bakery(installation: Settings) -> dict[str, Any]:
     delivery = await house.row("SELECT min(id) AS id FROM delivery WHERE campaign_id = %s", [numbers["sent"]])
     last = await house.row("SELECT max(id) AS id FROM contact_import")
     dead = await house.row("SELECT min(id) AS id FROM suppression WHERE address LIKE 'unknown.%%'")
-    return {"house": house, "draft": drafted, "template": template, "list": everybody, **numbers} | {
+    many = await furniture.many_boxes(house, "bakery.example")
+    return {"house": house, **many, "draft": drafted, "template": template, "list": everybody, **numbers} | {
         "contact": bounced["id"],
         "import": last["id"],
         "suppressed": dead["id"],

@@ -23,8 +23,8 @@ from thurn.dns.check import check_domain
 from thurn.dns.facts import facts
 from thurn.dns.records import records
 from thurn.feedback.reports import upload
-from thurn.mailhost import aliases, app_passwords, forwards, rights, rotate
-from thurn.mailhost.mailboxes import add_mailbox, get_mailbox
+from thurn.mailhost import aliases, app_passwords, box_import, bulk, forwards, rights, rotate
+from thurn.mailhost.mailboxes import add_mailbox, get_mailbox, remove_mailbox
 from thurn.mailhost.service import add_domain, get_domain, get_domain_by_id
 from thurn.settings import Settings
 from thurn.simulate import client
@@ -233,6 +233,25 @@ async def belongings(house: House, address: str) -> None:
         )
 
     await house.do(work)
+
+
+async def many_boxes(house: House, domain: str) -> dict[str, int]:
+    """A file of mailboxes that waits for a yes, and one that ended; and a mailbox that was removed."""
+    name = f"{'bestellungen.und.fragen' * 2}.anderswo@{domain}"
+    long = bulk.Wanted(2, name, "A Person with a Rather Long Name")
+    wanted = [long, bulk.Wanted(3, "not an address at all, and long" * 4, problem="It has no @.")]
+
+    async def work(db: Connection) -> dict[str, int]:
+        await add_mailbox(db, house.id, address=name)
+        await remove_mailbox(db, name)
+        made = [
+            await box_import.create(db, house.id, house.settings, filename="m" * 60 + ".csv", wanted=wanted)
+            for _ in range(2)
+        ]
+        await box_import.cancel(db, made[1])
+        return {"checked": made[0], "stopped": made[1]}
+
+    return await house.do(work)
 
 
 async def held(house: House, address: str) -> int:

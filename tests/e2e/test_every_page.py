@@ -22,7 +22,7 @@ EMPTY = (
     "", "/campaigns", "/campaigns/new", "/templates", "/templates/new", "/templates/new?start=markdown", "/contacts",
     "/contacts/new", "/contacts/import", "/contacts/lists", "/contacts/imports", "/domains", "/domains/new",
     "/domains/certificates", "/mailboxes", "/mailboxes/new", "/mailboxes/moves", "/mailboxes/moves/new",
-    "/mailboxes/aliases", "/mailboxes/forwards", "/mailboxes/import", "/trace", "/quarantine",
+    "/mailboxes/aliases", "/mailboxes/forwards", "/mailboxes/import", "/mailboxes/removed", "/trace", "/quarantine",
     "/suppression", "/suppression/add", "/suppression/import", "/feedback",
 )  # fmt: skip
 FULL = (
@@ -40,7 +40,7 @@ FULL = (
     "/mailboxes?q=nobody-has-this", "/mailboxes/new", "/mailboxes/{mailbox}?ask=delete",
     "/mailboxes/{mailbox}?ask=disable", "/mailboxes/{mailbox}/portal", "/mailboxes/aliases",
     "/mailboxes/aliases?q=nobody", "/mailboxes/forwards", "/mailboxes/import", "/mailboxes/moves",
-    "/mailboxes/moves/{move}",
+    "/mailboxes/import/{checked}", "/mailboxes/import/{stopped}", "/mailboxes/removed", "/mailboxes/moves/{move}",
     "/mailboxes/moves/many",
     "/quarantine", "/quarantine?q=nothing-like-it", "/quarantine/{held}", "/quarantine/{held}?ask=release",
     "/suppression", "/suppression?q=nobody-has-this", "/suppression/{suppressed}",

@@ -104,8 +104,16 @@ async def test_a_mailbox_is_made_listed_given_a_password_and_removed(run: Run, s
     listed = json.loads((await invoke(run, "mailbox", "list", "--json")).stdout)
     assert [row["address"] for row in listed] == ["anna@brotzeit.example"]
     assert (await invoke(run, "mailbox", "remove", "anna@brotzeit.example", stdin="n\n")).exit_code == 1
-    assert (await invoke(run, "mailbox", "remove", "anna@brotzeit.example", "--yes")).exit_code == 0
+    removed = await invoke(run, "mailbox", "remove", "anna@brotzeit.example", "--yes")
+    assert "(0 mails, 0 bytes) is kept for 30 days" in removed.stdout
     assert "No mailboxes yet" in (await invoke(run, "mailbox", "list")).stdout
+    (gone,) = json.loads((await invoke(run, "mailbox", "removed", "--json")).stdout)
+    assert "is back" in (await invoke(run, "mailbox", "restore", gone["address"])).stdout
+    assert (await invoke(run, "mailbox", "restore", gone["address"])).exit_code == 1
+    await invoke(run, "mailbox", "remove", gone["address"], "--yes")
+    asked = await invoke(run, "mailbox", "destroy", gone["address"], "--number", str(gone["id"]), stdin="y\n")
+    assert "Destroy 0 mails, 0 bytes" in asked.stdout
+    assert "is being destroyed" in asked.stdout
     assert (await invoke(run, "domain", "remove", "brotzeit.example", "--yes")).exit_code == 0
     assert "No domains yet" in (await invoke(run, "domain", "list")).stdout
 

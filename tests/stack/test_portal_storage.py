@@ -5,10 +5,11 @@ import socket
 
 import psycopg
 import pytest
-from stackworld import UNDERSCORE, imap, message
+from stackworld import UNDERSCORE, imap, message, wait_for
 from test_portal_filters import number_of
 
-from thurn.db.connect import conninfo
+from thurn.db.connect import connect, conninfo
+from thurn.mailhost import usage
 from thurn.portal import storage
 from thurn.settings import Settings
 
@@ -37,6 +38,63 @@ def test_junk_and_trash_are_counted_and_emptied_and_nothing_else(stack: Settings
     with imap(stack, address) as client:
         assert client.select("INBOX")[1] == [b"1"]
         assert client.select("Archive")[1] == [b"1"]
+
+
+def test_the_owner_is_told_once_that_it_is_nearly_full_and_again_when_it_fills_up_anew(stack: Settings) -> None:
+    """Each step by what Dovecot itself counted."""
+    address, subject = "voll@brotzeit.example", "Your mailbox is 9"
+    with psycopg.connect(conninfo(stack, "system")) as db:
+        db.execute(
+            """INSERT INTO mailbox (workspace_id, domain_id, address, password_hash, quota_bytes)
+               SELECT workspace_id, domain_id, %s, password_hash, 1000000 FROM mailbox WHERE address = %s""",
+            [address, UNDERSCORE],
+        )
+
+    async def warn() -> int:
+        async with await connect(stack, "system", autocommit=True) as db:
+            return await usage.warn_due(db, stack)
+
+    def told() -> int:
+        with imap(stack, address) as client:
+            client.select("INBOX")
+            return len(client.search(None, "SUBJECT", f'"{subject}"')[1][0].split())
+
+    def counted(least: int, most: int) -> None:
+        def look() -> bool:
+            with psycopg.connect(conninfo(stack, "system")) as db:
+                row = db.execute("SELECT bytes_used FROM mailbox WHERE address = %s", [address]).fetchone()
+            return row is not None and least <= (row[0] or 0) <= most
+
+        wait_for(look)
+
+    def fill(octets: int) -> None:
+        with imap(stack, address) as client:
+            client.append("Archive", "", "", message("x", "Brezn " * (octets // 6)))
+
+    def empty() -> None:
+        with imap(stack, address) as client:
+            client.select("Archive")
+            client.store("1:*", "+FLAGS", "(\\Deleted)")
+            client.expunge()
+
+    fill(850_000)
+    counted(840_000, 890_000)
+    assert (asyncio.run(warn()), told()) == (0, 0)
+    fill(80_000)
+    counted(900_000, 960_000)
+    assert (asyncio.run(warn()), told()) == (1, 1)
+    assert (asyncio.run(warn()), told()) == (0, 1)
+    empty()
+    counted(0, 50_000)
+    fill(930_000)
+    counted(900_000, 980_000)
+    assert asyncio.run(warn()) == 0  # nobody looked while it was empty
+    empty()
+    counted(0, 50_000)
+    assert asyncio.run(warn()) == 0
+    fill(930_000)
+    counted(900_000, 980_000)
+    assert (asyncio.run(warn()), told()) == (1, 2)
 
 
 def test_when_dovecot_is_away_that_is_said(stack: Settings) -> None:

@@ -75,6 +75,12 @@ INSERT INTO mailbox_move_problem (move_id, workspace_id, folder, reason)
   SELECT id, workspace_id, '{SECRET}', 'x' FROM mailbox_move RETURNING 1;
 INSERT INTO feed (workspace_id, name, kind, secret, hook)
   VALUES (%(w)s, '{SECRET}', 'brevo', '\\x01', '{SECRET}') RETURNING id AS feed_id;
+INSERT INTO mailbox_import (workspace_id, filename, state) VALUES (%(w)s, '{SECRET}', 'waiting')
+  RETURNING id AS box_import_id;
+INSERT INTO mailbox_import_row (import_id, line, workspace_id, address, name, quota_bytes, given)
+  SELECT id, 1, workspace_id, 'many@{SECRET}.example', '', 1, false FROM mailbox_import RETURNING 1;
+INSERT INTO removed_mailbox (mailbox_id, workspace_id, address, home, kept)
+  VALUES (77, %(w)s, 'gone@{SECRET}.example', '{SECRET}.example/gone.77', '{}') RETURNING mailbox_id AS removed_id;
 INSERT INTO mailbox_rule (workspace_id, mailbox_id, position, field, contains, action)
   SELECT workspace_id, id, 1, 'from', '{SECRET}', 'trash' FROM mailbox WHERE workspace_id = %(w)s
   RETURNING id AS rule_id;
@@ -99,7 +105,8 @@ INSERT INTO contact_import_reject (import_id, row_number, workspace_id, reason, 
   SELECT id, 1, workspace_id, '{SECRET}', 'x' FROM contact_import WHERE workspace_id = %(w)s RETURNING 1
 """.replace("{SECRET}", SECRET)
 TABLES = ("contact", "list", "contact_import", "template", "domain", "dkim_key", "domain_publisher", "mailbox",
-          "alias", "app_password", "send_as", "bcc_rule", "spam_sender", "held_mail", "campaign", "list_member",
+          "alias", "removed_mailbox", "mailbox_import", "mailbox_import_row", "app_password", "send_as", "bcc_rule",
+          "spam_sender", "held_mail", "campaign", "list_member",
           "contact_import_reject", "delivery", "suppression", "suppression_change", "incoming_report",
           "auth_report", "dmarc_row", "dmarc_source",
           "trace_message", "trace_recipient", "mailbox_move", "feed", "api_key", "account", "membership")  # fmt: skip
@@ -235,6 +242,8 @@ async def test_every_operation_needs_a_key_and_is_described(browser: httpx.Async
             "pool",
             "pool_rule",
             "provider",
+            "removed_id",
+            "box_import_id",
         ),
         1,
     )

@@ -15,10 +15,10 @@ from thurn.dns.check import check_domain
 from thurn.dns.facts import facts
 from thurn.dns.records import Record, records, zone_file
 from thurn.dns.verdicts import Check
-from thurn.mailhost import mailboxes, service
+from thurn.mailhost import mailboxes, removed, service
 from thurn.problems import Problem
 from thurn.settings import Settings
-from thurn.web.words import size
+from thurn.web.words import count, size
 
 T = TypeVar("T")
 
@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     mailbox_portal.add_to(mailbox)
     import_module("thurn.cli.domains")  # hangs its commands into `domain`
+    import_module("thurn.cli.removed")  # and this into `mailbox`
     app.add_typer(domain, name="domain")
 
 
@@ -103,19 +104,27 @@ def domain_check(name: Name, as_json: Json = False, state: State = None, workspa
 @domain.command("remove")
 def domain_remove(
     name: Name,
+    destroy: Annotated[bool, typer.Option("--destroy-mail", help="Destroy its mail now, not in 30 days.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
     state: State = None,
     workspace: Workspace = "main",
 ) -> None:
-    """Remove a domain with its keys, mailboxes and aliases."""
-    if not yes:
-        typer.confirm(f"Remove {name} with its DKIM keys and all its mailboxes?", abort=True)
+    """Remove a domain with its keys, mailboxes and aliases. The mail is kept for 30 days."""
+
+    async def look(db: Connection, workspace_id: int, settings: Settings) -> dict[str, Any]:
+        return await service.get_domain(db, name)
 
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
-        await service.remove_domain(db, name)
+        await service.remove_domain(db, name, destroy=destroy)
 
+    row = run(state, workspace, look)
+    boxes = count(row["mailboxes"], "mailbox", "mailboxes")
+    mails = f"{count(row['messages'], 'mail', 'mails')}, {size(row['bytes'])}"
+    fate = "destroyed" if destroy else f"kept for {removed.DAYS} days"
+    if not yes:
+        typer.confirm(f"Remove {name} with its DKIM keys and {boxes}? Their mail ({mails}) is {fate}.", abort=True)
     run(state, workspace, work)
-    print(f"{name} is removed. The mail of its mailboxes is still on disk.")
+    print(f"{name} is removed. The mail of its mailboxes ({mails}) is {fate}.")
 
 
 @mailbox.command("add")
@@ -182,24 +191,6 @@ def mailbox_password(
         as_json,
         "The password is changed." if given is not None else f"Password: {secret}\nIt is not shown again.",
     )
-
-
-@mailbox.command("remove")
-def mailbox_remove(
-    address: Address,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
-    state: State = None,
-    workspace: Workspace = "main",
-) -> None:
-    """Close a mailbox for good."""
-    if not yes:
-        typer.confirm(f"Remove {address}? Nobody can sign in any more and new mail is refused.", abort=True)
-
-    async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
-        await mailboxes.remove_mailbox(db, address)
-
-    run(state, workspace, work)
-    print(f"{address} is removed. Its mail is still on disk.")
 
 
 def run(state: Path | None, workspace: str, work: Callable[[Connection, int, Settings], Awaitable[T]]) -> T:

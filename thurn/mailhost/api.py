@@ -4,7 +4,8 @@ from thurn.dns import publishing
 from thurn.dns.check import check_domain
 from thurn.dns.facts import facts
 from thurn.dns.records import records
-from thurn.mailhost import aliases, bulk, domain_settings, mailboxes, rights_api, rotate, service
+from thurn.mailhost import aliases, bulk, domain_settings, mailboxes, removed_api, rights_api, rotate, service
+from thurn.mailhost.removed_api import Mail
 from thurn.mailhost.schemas import (
     AliasIn,
     BatchOut,
@@ -39,6 +40,7 @@ from thurn.web.schemas import Cursor, Limit, Name, api_router, text_of
 
 router = api_router("mailhost")
 router.include_router(rights_api.router)
+router.include_router(removed_api.router)
 
 
 @router.get("/domains")
@@ -122,9 +124,9 @@ async def publish_records(db: ApiDb, settings: AppSettings, name: Name, dry_run:
 
 
 @router.delete("/domains/{name}", status_code=204)
-async def remove_domain(db: ApiDb, name: Name) -> None:
-    """Remove a domain with its keys, mailboxes and aliases. Mail that is on disk stays there."""
-    await service.remove_domain(db, name)
+async def remove_domain(db: ApiDb, name: Name, mail: Mail = "keep") -> None:
+    """Remove a domain with its keys, mailboxes and aliases. Add it again to restore its mailboxes."""
+    await service.remove_domain(db, name, destroy=mail == "destroy")
 
 
 @router.get("/domains/{name}/records")
@@ -207,9 +209,9 @@ async def update_mailbox(db: ApiDb, address: Name, change: MailboxPatch) -> Mail
 
 
 @router.delete("/mailboxes/{address}", status_code=204)
-async def remove_mailbox(db: ApiDb, address: Name) -> None:
-    """Close a mailbox for good, and the aliases that lead to it. The mail on disk stays."""
-    await mailboxes.remove_mailbox(db, address)
+async def remove_mailbox(db: ApiDb, address: Name, mail: Mail = "keep") -> None:
+    """Close a mailbox, and the aliases that lead to it."""
+    await mailboxes.remove_mailbox(db, address, destroy=mail == "destroy")
 
 
 @router.post("/mailboxes/{address}/password")

@@ -93,7 +93,15 @@ def _row(line: int, cells: Sequence[str], places: dict[str, int], seen: dict[str
         place = places.get(column, len(cells))
         return cells[place].strip() if place < len(cells) else ""
 
-    address, name, password = cell("address"), cell("name"), cell("password") or None
+    address, name = cell("address"), cell("name")
+    try:
+        quota = _bytes(cell("quota"))
+    except Invalid as error:
+        return Wanted(line, address[:320], name[: mailboxes.LONGEST_NAME], problem=error.message)
+    return _checked(line, address, name, cell("password") or None, quota, seen)
+
+
+def _checked(line: int, address: str, name: str, password: str | None, quota: int, seen: dict[str, int]) -> Wanted:
     try:
         address = "@".join(split_address(address))
         if address in seen:
@@ -103,7 +111,7 @@ def _row(line: int, cells: Sequence[str], places: dict[str, int], seen: dict[str
             passwords.check(password, address)
         if len(name) > mailboxes.LONGEST_NAME:
             raise Invalid("name", f"This name is too long: {mailboxes.LONGEST_NAME} characters fit.")
-        quota = mailboxes.check_quota(_bytes(cell("quota")))
+        mailboxes.check_quota(quota)
     except Invalid as error:
         return Wanted(line, address[:320], name[: mailboxes.LONGEST_NAME], problem=error.message)
     return Wanted(line, address, name, password, quota)
@@ -119,6 +127,12 @@ def _bytes(text: str) -> int:
     if not math.isfinite(number) or not 0 < number < 10**6:
         raise Invalid("quota", "Give the size in GB, for example 5.")
     return int(number * mailboxes.GIB)
+
+
+def listed(mailboxes_: Sequence[tuple[str, str, str | None, int]]) -> list[Wanted]:
+    """The same of a list that a program gave: address, name, password, quota in octets."""
+    seen: dict[str, int] = {}
+    return [_checked(line, *each, seen) for line, each in enumerate(mailboxes_, 1)]
 
 
 async def look_through(db: Connection, wanted: Sequence[Wanted]) -> list[Wanted]:

@@ -1,109 +1,131 @@
-"""Pages for many mailboxes at once: a file, what would become of its rows, and the passwords as a file, once."""
+"""Pages for many mailboxes at once: a file, what would become of its rows, how they are made, and the passwords."""
 
 import secrets
-import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response, UploadFile
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Request, Response, UploadFile
+from fastapi import Path as InPath
+from fastapi.responses import RedirectResponse, StreamingResponse
 
 from thurn.audience.csvfile import NotCsv
-from thurn.db.connect import Pool, in_workspace
-from thurn.mailhost import bulk
-from thurn.problems import NotFound
+from thurn.db.connect import Row
+from thurn.mailhost import box_import, bulk
+from thurn.problems import Conflict
 from thurn.settings import Settings
-from thurn.web.edge import AppSettings, Db, SignedIn
+from thurn.web.edge import AppSettings, Db, SignedIn, in_workspace
 from thurn.web.render import page
 
-router = APIRouter()
+router = APIRouter(prefix="/import")
 LARGEST = 4 * 1024**2
-_KEPT = 3600.0  # seconds that a file waits for its confirmation
-_AT_A_TIME = 10  # mailboxes in one transaction
 _SHOWN = 50
+_Number = Annotated[int, InPath(ge=1, le=2**63 - 1)]
 
 
-@router.get("/import")
-async def form(request: Request, viewer: SignedIn) -> Response:
-    """Which file."""
-    return page(request, viewer, "mailhost/import.html", error="")
+@router.get("")
+async def form(request: Request, viewer: SignedIn, db: Db) -> Response:
+    """Which file, and what became of earlier ones."""
+    return page(request, viewer, "mailhost/import.html", error="", imports=await box_import.latest(db))
 
 
-@router.post("/import")
-async def preview(request: Request, viewer: SignedIn, db: Db, settings: AppSettings, file: UploadFile) -> Response:
-    """What would become of each row. The file waits, for an hour at most, until it is confirmed."""
-    _sweep(settings)
-    token = secrets.token_hex(16)
-    path = _path(settings, viewer.workspace_id, token)
+@router.post("")
+async def upload(request: Request, viewer: SignedIn, db: Db, settings: AppSettings, file: UploadFile) -> Response:
+    """Look through a file."""
     content = await file.read(LARGEST + 1)
     try:
         if len(content) > LARGEST:
             raise NotCsv(f"This file is too large: {LARGEST // 1024**2} MB fit.")
-        path.write_bytes(content)
-        path.chmod(0o600)
-        wanted = await bulk.look_through(db, bulk.read(path))
+        wanted = await bulk.look_through(db, _read(settings, content))
     except NotCsv as refused:
-        path.unlink(missing_ok=True)
-        return page(request, viewer, "mailhost/import.html", 422, error=str(refused))
-    wrong = [row for row in wanted if row.problem]
-    right = [row for row in wanted if not row.problem]
-    if not right:
-        path.unlink()
+        earlier = await box_import.latest(db)
+        return page(request, viewer, "mailhost/import.html", 422, error=str(refused), imports=earlier)
+    number = await box_import.create(
+        db, viewer.workspace_id, settings, filename=file.filename or "mailboxes.csv", wanted=wanted
+    )
+    return RedirectResponse(f"/w/{viewer.workspace_slug}/mailboxes/import/{number}", 303)
+
+
+@router.get("/{number}")
+async def one(request: Request, viewer: SignedIn, db: Db, settings: AppSettings, number: _Number) -> Response:
+    """What would become of each row, how it goes, or what has become of it."""
+    row = await box_import.get(db, number)
     return page(
         request,
         viewer,
-        "mailhost/import_check.html",
-        token=token,
-        right=right[:_SHOWN],
-        wrong=wrong[: 4 * _SHOWN],
-        n_right=len(right),
-        n_wrong=len(wrong),
-        seconds=max(1, len(right) // 20),
-        given=sum(1 for row in right if row.password),
+        "mailhost/import_check.html" if row["state"] == "checked" else "mailhost/import_made.html",
+        block=None if row["state"] == "checked" else "progress",
+        row=row,
+        left=_seconds_left(row),
+        running=row["state"] in ("waiting", "running"),
+        right=await box_import.page(db, settings, number, limit=_SHOWN, problems=False),
+        wrong=await box_import.page(db, settings, number, limit=4 * _SHOWN, problems=True),
+        until=row["finished_at"] + box_import.KEPT if row["finished_at"] else None,
     )
 
 
-@router.post("/import/make")
-async def make(
-    request: Request, viewer: SignedIn, settings: AppSettings, token: Annotated[str, Form(max_length=64)] = ""
-) -> Response:
-    """Make them while the answer, a CSV file with the passwords, is on its way."""
-    if len(token) != 32 or not set(token) <= set("0123456789abcdef"):
-        raise NotFound("This file is not here any more. Choose it again.")
-    path = _path(settings, viewer.workspace_id, token)
+@router.post("/{number}/make")
+async def make(viewer: SignedIn, db: Db, number: _Number) -> Response:
+    """Begin."""
     try:
-        wanted = bulk.read(path)
-    except (FileNotFoundError, NotCsv) as gone:
-        raise NotFound("This file is not here any more. Choose it again.") from gone
-    path.unlink(missing_ok=True)
-    return StreamingResponse(
-        _rows(request.app.state.pool, viewer.workspace_id, wanted),
-        media_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": 'attachment; filename="mailboxes.csv"', "Cache-Control": "no-store"},
-    )
+        await box_import.start(db, viewer.workspace_id, number)
+    except Conflict:  # pressed twice: it is shown how it goes
+        pass
+    return _to(viewer.workspace_slug, number)
 
 
-async def _rows(pool: Pool, workspace: int, wanted: list[bulk.Wanted]) -> AsyncIterator[str]:
-    """A line for each row, sent when its mailbox is committed: what is in the file is there."""
-    yield bulk.line("address", "password", "problem")
-    for start in range(0, len(wanted), _AT_A_TIME):
-        async with in_workspace(pool, workspace) as db:
-            part = await bulk.look_through(db, wanted[start : start + _AT_A_TIME])
-            made = [each async for each in bulk.make(db, workspace, part)]
-        for each in made:
-            yield bulk.line(each.address, each.password, each.problem)
+@router.post("/{number}/cancel")
+async def cancel(viewer: SignedIn, db: Db, number: _Number) -> Response:
+    """Stop; one that has just ended is simply shown."""
+    try:
+        await box_import.cancel(db, number)
+    except Conflict:
+        pass
+    return _to(viewer.workspace_slug, number)
 
 
-def _path(settings: Settings, workspace: int, token: str) -> Path:
-    return settings.state / "uploads" / f"mailboxes-{workspace}-{token}.csv"
+@router.post("/{number}/forget")
+async def forget(viewer: SignedIn, db: Db, number: _Number) -> Response:
+    """Forget the passwords that were made."""
+    await box_import.forget(db, number)
+    return _to(viewer.workspace_slug, number)
 
 
-def _sweep(settings: Settings) -> None:
-    """Files that nobody has confirmed: they may hold passwords."""
-    for path in (settings.state / "uploads").glob("mailboxes-*.csv"):
-        try:
-            if time.time() - path.stat().st_mtime > _KEPT:
-                path.unlink()
-        except FileNotFoundError:  # confirmed meanwhile
-            pass
+@router.post("/{number}/mailboxes.csv")
+async def fetch(request: Request, viewer: SignedIn, db: Db, settings: AppSettings, number: _Number) -> Response:
+    """What became of each row, with the passwords: by POST, so that nothing on the way fetches it by itself."""
+    await box_import.get(db, number)
+
+    async def lines() -> AsyncIterator[str]:
+        # A transaction of its own: the request's has ended when the file goes out.
+        async with in_workspace(request.app.state.pool, viewer.workspace_id) as own:
+            async for part in box_import.as_csv(own, settings, number):
+                yield part
+
+    headers = {"Content-Disposition": f'attachment; filename="mailboxes-{number}.csv"', "Cache-Control": "no-store"}
+    return StreamingResponse(lines(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _to(workspace: str, number: int) -> Response:
+    return RedirectResponse(f"/w/{workspace}/mailboxes/import/{number}", 303)
+
+
+def _seconds_left(row: Row) -> float | None:
+    """At the rate so far; before it began, by what a password costs."""
+    if row["state"] == "running" and row["made"] and row["started_at"]:
+        return float((datetime.now(UTC) - row["started_at"]).total_seconds() / row["made"] * row["left_over"])
+    return float(max(1, row["left_over"] // 10))
+
+
+def _read(settings: Settings, content: bytes) -> list[bulk.Wanted]:
+    """The rows; the file, which may hold passwords, does not stay on disk."""
+    folder = settings.state / "uploads"
+    folder.mkdir(mode=0o750, exist_ok=True)
+    path = Path(folder / f"mailboxes-{secrets.token_hex(16)}.csv")
+    try:
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+        return bulk.read(path)
+    finally:
+        path.unlink(missing_ok=True)

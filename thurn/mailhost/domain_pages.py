@@ -13,7 +13,8 @@ from thurn.dns.facts import facts
 from thurn.dns.records import THEMES, Record, records, zone_file
 from thurn.dns.verdicts import Answers, Check, judge
 from thurn.mailhost import domain_more_pages, publish_pages, service
-from thurn.mailhost.names import readable
+from thurn.mailhost.names import readable, typed
+from thurn.mailhost.removed import DAYS
 from thurn.problems import Conflict, Invalid
 from thurn.settings import Settings
 from thurn.web.edge import AppSettings, Db, SignedIn, Viewer
@@ -121,12 +122,15 @@ async def zone(viewer: SignedIn, db: Db, settings: AppSettings, name: str) -> Re
 
 
 @router.post("/{name}/delete")
-async def remove(request: Request, viewer: SignedIn, db: Db, settings: AppSettings, name: str) -> Response:
-    """Remove a domain; 409 while a campaign is being sent from it."""
+async def remove(
+    request: Request, viewer: SignedIn, db: Db, settings: AppSettings, name: str,
+    destroy: Annotated[str, Form(max_length=320)] = "",
+) -> Response:  # fmt: skip
+    """Remove a domain; 409 while a campaign is being sent from it. With its name typed, its mail is destroyed now."""
     row = await service.get_domain(db, name)
     try:
-        await service.remove_domain(db, row["name"])
-    except Conflict as refused:
+        await service.remove_domain(db, row["name"], destroy=typed(destroy, row["name"]))
+    except (Conflict, Invalid) as refused:
         return _domain(request, viewer, row, settings, refused=str(refused))
     return RedirectResponse(f"/w/{viewer.workspace_slug}/domains", 303)
 
@@ -147,6 +151,7 @@ def _domain(request: Request, viewer: Viewer, row: Row, settings: Settings, refu
         "unknown": [c for c in checks if c.level == "unknown" and not c.found],
         "good": [c for c in checks if c.level == "ok"],
         "refused": refused,
+        "kept_days": DAYS,
         "short": lambda name: name.removesuffix(of.name).rstrip(".") or "@",
     }
     return page(request, viewer, "mailhost/domain.html", 409 if refused else 200, block="dns", **context)

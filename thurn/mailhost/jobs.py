@@ -11,7 +11,7 @@ from thurn.dns import publishing
 from thurn.dns.check import check_domain
 from thurn.dns.verdicts import Check
 from thurn.jobs.app import jobs, settings_of
-from thurn.mailhost import sending
+from thurn.mailhost import box_import, sending, usage
 from thurn.mailhost.service import get_domain_by_id
 from thurn.problems import Conflict, NotFound
 from thurn.settings import Settings
@@ -33,6 +33,37 @@ async def close_limit_alerts(context: JobContext, timestamp: int) -> None:
     """Take back alerts about sending limits that are over."""
     async with await connect(settings_of(context), "system", autocommit=True) as db:
         await sending.close_alerts(db)
+
+
+@jobs.periodic(cron="*/5 * * * *")
+@jobs.task(name="warn_of_full_mailboxes", pass_context=True, queueing_lock="warn_of_full_mailboxes")
+async def warn_of_full_mailboxes(context: JobContext, timestamp: int) -> None:
+    """Write to the owners of mailboxes that got nearly full."""
+    settings = settings_of(context)
+    async with await connect(settings, "system", autocommit=True) as db:
+        await usage.warn_due(db, settings)
+
+
+@jobs.periodic(cron="27 2 * * *")
+@jobs.task(name="note_mailbox_sizes", pass_context=True, queueing_lock="note_mailbox_sizes")
+async def note_mailbox_sizes(context: JobContext, timestamp: int) -> None:
+    """Keep what each mailbox holds today."""
+    async with await connect(settings_of(context), "system", autocommit=True) as db:
+        await usage.note_day(db)
+
+
+@jobs.task(name="make_mailboxes", pass_context=True, retry=20)
+async def make_mailboxes(context: JobContext, import_id: int, workspace: int) -> None:
+    """Make the mailboxes of a list; safe to run again at any time."""
+    await box_import.run(settings_of(context), import_id=import_id, workspace=workspace)
+
+
+@jobs.periodic(cron="11 * * * *")
+@jobs.task(name="forget_mailbox_imports", pass_context=True, queueing_lock="forget_mailbox_imports")
+async def forget_mailbox_imports(context: JobContext, timestamp: int) -> None:
+    """Forget passwords that were made a day ago."""
+    async with await connect(settings_of(context), "system", autocommit=True) as db:
+        await box_import.sweep(db)
 
 
 async def check_all(settings: Settings) -> int:

@@ -8,9 +8,9 @@ from fastapi.responses import RedirectResponse
 
 from thurn.db.connect import Connection
 from thurn.db.fetch import one as one_row
-from thurn.mailhost import aliases, app_passwords, forwards, mailboxes, rights, sending, service
+from thurn.mailhost import aliases, app_passwords, forwards, mailboxes, removed, rights, sending, service, usage
 from thurn.mailhost.clientsetup import access
-from thurn.mailhost.names import readable
+from thurn.mailhost.names import readable, typed
 from thurn.moves.service import count_moves
 from thurn.problems import Conflict, Invalid, Problem
 from thurn.settings import Settings
@@ -155,10 +155,18 @@ async def enable(viewer: SignedIn, db: Db, address: str) -> Response:
 
 
 @router.post("/{address}/delete")
-async def delete(viewer: SignedIn, db: Db, address: str) -> Response:
-    """Close it for good."""
-    await mailboxes.remove_mailbox(db, address)
-    return RedirectResponse(f"/w/{viewer.workspace_slug}/mailboxes", 303)
+async def delete(
+    request: Request, viewer: SignedIn, db: Db, settings: AppSettings, address: str,
+    destroy: Annotated[str, Form(max_length=320)] = "",
+) -> Response:  # fmt: skip
+    """Close it. Its mail is kept for 30 days, or destroyed now if its address is typed."""
+    row = await mailboxes.get_mailbox(db, address)
+    try:
+        now = typed(destroy, row["address"])
+    except Invalid as refused:
+        return await mailbox_page(request, viewer, db, settings, address, refused=refused)
+    await mailboxes.remove_mailbox(db, address, destroy=now)
+    return RedirectResponse(f"/w/{viewer.workspace_slug}/mailboxes/removed?done={'destroy' if now else 'remove'}", 303)
 
 
 # ---------------------------------------------------------------- what they share
@@ -199,6 +207,7 @@ async def counts(db: Connection) -> dict[str, int]:
         "aliases": await aliases.count(db),
         "forwards": int(forwarding["n"]),
         "moves": await count_moves(db),
+        "removed": await removed.count(db),
     }
 
 
@@ -259,6 +268,8 @@ async def mailbox_page(
         copies=await rights.copies(db, row["address"]),
         sent=await sending.sent_today(db, row["id"]),
         saved=saved,
+        kept_days=removed.DAYS,
+        full_in=await usage.full_in(db, row),
     )
 
 

@@ -1,7 +1,7 @@
 """Mailboxes: who gets mail here, how much of it, and with which password they fetch it."""
 
 from thurn.db.connect import Connection, Row
-from thurn.mailhost import passwords, sending
+from thurn.mailhost import passwords, removed, sending
 from thurn.mailhost.aliases import own
 from thurn.mailhost.names import one_line, split_address
 from thurn.problems import Conflict, Invalid, NotFound
@@ -93,12 +93,10 @@ async def update_mailbox(
         await sending.raised(db, row, send_limit)
 
 
-async def remove_mailbox(db: Connection, address: str) -> None:
-    """Close a mailbox for good; aliases that lead to it go too. The mail on disk stays."""
-    row = await get_mailbox(db, address)
-    await db.execute("DELETE FROM alias WHERE target = %s", [row["address"]])
-    await db.execute("DELETE FROM bcc_rule WHERE %s IN (address, copy_to)", [row["address"]])
-    await db.execute("DELETE FROM mailbox WHERE id = %s", [row["id"]])
+async def remove_mailbox(db: Connection, address: str, *, destroy: bool = False) -> None:
+    """Close a mailbox; aliases that lead to it go too. Its mail stays for 30 days, in which it can be restored
+    (removed.py), or is destroyed now."""
+    await removed.remove(db, [(await get_mailbox(db, address))["id"]], destroy=destroy)
 
 
 async def get_mailbox(db: Connection, address: str) -> Row:

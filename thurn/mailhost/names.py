@@ -101,3 +101,10 @@ def _is_ip(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def typed(text: str, name: str) -> bool:
+    """Whether somebody typed the name of what is to be destroyed; `Invalid` for another one."""
+    if text.strip() and text.strip().lower() != name.lower():
+        raise Invalid("destroy", f"Nothing was removed: “{one_line(text)}” was typed, not {name}.")
+    return bool(text.strip())

@@ -197,6 +197,27 @@ class MailboxFull(MailboxOut):
     aliases: list[str]
 
 
+class RemovedOut(Out):
+    """A removed mailbox whose mail is still here."""
+
+    id: int
+    address: str
+    name: str
+    messages: int
+    bytes: int
+    removed_at: datetime
+    destroy_at: datetime = Field(description="When its mail is destroyed.")
+    restorable: bool
+    taken: bool = Field(description="Its address has been made anew: it can be restored once that is gone.")
+
+
+class RemovedMailboxes(Out):
+    """A page of removed mailboxes by address."""
+
+    items: list[RemovedOut]
+    next: str | None
+
+
 class MailboxMade(MailboxFull):
     """A new mailbox. `password` is here only when it was generated, and only this once."""
 
@@ -349,3 +370,41 @@ class MailboxesMade(Out):
     """In the order they were asked for."""
 
     items: list[BatchOut]
+
+
+class MailboxImportIn(In):
+    """Mailboxes to make in the background. A row with a problem is left out; the others are made."""
+
+    mailboxes: Annotated[list[MailboxIn], Field(min_length=1, max_length=5000)]
+
+
+class MailboxImportOut(Out):
+    """How far a list of mailboxes is."""
+
+    id: int
+    state: str = Field(description="checked (nobody said yes yet), waiting, running, done or cancelled.")
+    total: int
+    made: int
+    refused: int = Field(description="Rows with a problem.")
+    left_over: int = Field(description="Rows still to be made.")
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class MailboxImportRow(Out):
+    """What became of a row: `problem` says why it was not made."""
+
+    line: int
+    address: str
+    name: str
+    quota_bytes: int
+    made: bool
+    problem: str
+    password: str | None
+
+
+class MailboxImportRows(Out):
+    """A page of rows, in order."""
+
+    items: list[MailboxImportRow]
+    next: str | None

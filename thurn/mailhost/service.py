@@ -1,6 +1,8 @@
 """Domains of a workspace, each with its DKIM keys. Mailboxes are in mailboxes.py, what DNS should say in thurn/dns."""
 
 from thurn.db.connect import Connection, Row
+from thurn.db.fetch import rows
+from thurn.mailhost import removed
 from thurn.mailhost.keys import SigningKey, make_keys, signing_keys
 from thurn.mailhost.mailboxes import add_mailbox
 from thurn.mailhost.names import bounce_host, domain_name
@@ -19,6 +21,8 @@ __all__ = [
 ]
 
 _DOMAIN = """SELECT d.*, (SELECT count(*) FROM mailbox m WHERE m.domain_id = d.id) AS mailboxes,
+  (SELECT coalesce(sum(m.messages_used), 0)::bigint FROM mailbox m WHERE m.domain_id = d.id) AS messages,
+  (SELECT coalesce(sum(m.bytes_used), 0)::bigint FROM mailbox m WHERE m.domain_id = d.id) AS bytes,
   coalesce((SELECT jsonb_agg(jsonb_build_object('selector', selector, 'algorithm', algorithm, 'public_key', public_key,
                                                 'state', state)
                              ORDER BY algorithm DESC, id)
@@ -80,10 +84,11 @@ async def domain_page(db: Connection, *, after: str = "", limit: int = 100) -> l
     ).fetchall()
 
 
-async def remove_domain(db: Connection, name: str) -> None:
+async def remove_domain(db: Connection, name: str, *, destroy: bool = False) -> None:
     """Remove a domain with its keys, mailboxes and aliases. `Conflict` while a campaign is being sent from it.
 
-    The mail in the mailboxes stays on disk.
+    The mailboxes can be restored for 30 days once the domain is added again (removed.py), unless their mail is to be
+    destroyed now.
     """
     row = await get_domain(db, name)
     busy = await (
@@ -97,4 +102,6 @@ async def remove_domain(db: Connection, name: str) -> None:
         raise Conflict(
             f"The campaign “{busy['name']}” is being sent from {row['name']}. Cancel it or let it finish first."
         )
+    boxes = await rows(db, "SELECT id FROM mailbox WHERE domain_id = %s ORDER BY id", [row["id"]])
+    await removed.remove(db, [box["id"] for box in boxes], destroy=destroy)
     await db.execute("DELETE FROM domain WHERE id = %s", [row["id"]])

@@ -5,7 +5,7 @@ from datetime import date
 from fastapi import APIRouter, Request, Response
 
 from thurn.db.fetch import one
-from thurn.mailhost import app_passwords, forwards
+from thurn.mailhost import app_passwords, forwards, usage
 from thurn.portal import (
     admin_pages,
     app_password_pages,
@@ -34,13 +34,14 @@ for each in (
 async def home(request: Request, me: AsMailbox, db: MailboxDb) -> Response:
     """What the mailbox holds, and ways to everything else."""
     row = await one(
-        db, "SELECT quota_bytes, bytes_used, password_changed_at FROM mailbox WHERE id = %s", [me.mailbox_id]
+        db, "SELECT id, quota_bytes, bytes_used, password_changed_at FROM mailbox WHERE id = %s", [me.mailbox_id]
     )
     return page(
         request,
         me,
         "portal/home.html",
         mailbox=row,
+        full_in=await usage.full_in(db, row),
         two_factor=await two_factor.status(db, me.mailbox_id),
         app_passwords=len(await app_passwords.of_mailbox(db, me.mailbox_id)),
         absence=filters.in_words(await filters.absence(db, me.mailbox_id), date.today()),  # noqa: DTZ011 - as Dovecot

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from thurn.db.fetch import one
+from thurn.mailhost import usage
 from thurn.portal import storage
 from thurn.portal.edge import AsMailbox, MailboxDb, page
 from thurn.problems import Conflict
@@ -21,12 +22,13 @@ async def overview(
         folders = await storage.folders(settings, me.workspace_id, me.mailbox_id, me.address)
     except storage.Unreachable:
         folders = None
-    row = await one(db, "SELECT quota_bytes, bytes_used FROM mailbox WHERE id = %s", [me.mailbox_id])
+    row = await one(db, "SELECT id, quota_bytes, bytes_used FROM mailbox WHERE id = %s", [me.mailbox_id])
     return page(
         request,
         me,
         "portal/storage.html",
         mailbox=row,
+        full_in=await usage.full_in(db, row),
         folders=folders,
         messages=sum(folder.messages for folder in folders or []),
         octets=sum(folder.octets for folder in folders or []),

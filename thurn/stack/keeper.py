@@ -21,6 +21,7 @@ from thurn.settings import Settings
 from thurn.stack.files import File, place
 from thurn.stack.logrotate import rotate
 from thurn.stack.postfix_out import TRANSPORTS
+from thurn.stack.removed import destroy_due
 
 log = structlog.get_logger()
 EVERY = 2.0  # seconds between looks
@@ -71,6 +72,10 @@ def tidy(settings: Settings) -> None:
         rotate(settings)
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("cannot rotate the logs", error=str(error))
+    try:
+        destroy_due(settings)
+    except (psycopg.Error, OSError, subprocess.SubprocessError) as error:
+        log.warning("cannot destroy what is due", error=str(error))
 
 
 def wait(path: Path, before: int, seconds: float) -> None:
