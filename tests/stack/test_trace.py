@@ -159,6 +159,7 @@ async def test_what_a_mailboxs_filters_send_on_is_traced_to_its_end(
             (came,) = await traced(sender)
         finally:
             await db.execute("UPDATE mailbox SET forward_to = '{}' WHERE address = %s", [XAVER])
+        await db.execute("SELECT set_config('thurn.workspace', '1', false)")
         assert row["state"] == "delivered"
         assert row["mail"]["client_name"] == f"the filters of {XAVER}"
         assert [each["recipient"] for each in row["mail"]["elsewhere"]] == [XAVER]
