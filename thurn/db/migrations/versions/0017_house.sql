@@ -43,6 +43,7 @@ BEGIN
   ON CONFLICT (mailbox_id) DO NOTHING;
   RETURN NULL;
 END $$;
+REVOKE ALL ON FUNCTION note_removed_mailbox FROM PUBLIC;
 CREATE TRIGGER note_removed_mailbox AFTER DELETE ON mailbox FOR EACH ROW EXECUTE FUNCTION note_removed_mailbox();
 
 -- ---------------------------------------------------------------- mailboxes: how full they get
