@@ -1,8 +1,11 @@
 """Lanes in the database: what the sender reads of them, caps, egresses that go, and what a claim costs."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +19,7 @@ from thurn.delivery.fold import fold
 from thurn.delivery.lanes import Table, drained
 from thurn.delivery.outcomes import Outcome, append
 from thurn.settings import Settings
+from thurn.stack import keeper
 
 MakeCampaign = Callable[..., Awaitable[int]]
 BOTH = frozenset({"e1", "e2"})
@@ -199,6 +203,18 @@ def test_the_table_is_swapped_only_when_it_changes(settings: Settings) -> None:
     path.rmdir()
     table.write(frozenset())
     assert "suspended" not in path.read_text()
+
+
+def test_keeper_looks_soon_after_the_table_was_swapped(tmp_path: Path) -> None:
+    table = tmp_path / "transports"
+    before = keeper.changed_at(table)
+    threading.Timer(0.1, lambda: table.write_text("x")).start()
+    began = time.monotonic()
+    keeper.wait(table, before, 30)
+    assert time.monotonic() - began < 10
+    began = time.monotonic()
+    keeper.wait(table, keeper.changed_at(table), 0.3)
+    assert time.monotonic() - began >= 0.3
 
 
 async def explained(system: Connection, query: str, values: dict[str, object]) -> str:

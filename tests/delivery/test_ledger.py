@@ -67,6 +67,15 @@ def test_outcomes_lead_to_a_state_and_tallies(facts: list[Fact], state: str, tal
     assert walk(*facts)[1] == tallies
 
 
+def test_a_mail_whose_time_is_over_keeps_the_last_reply_of_its_provider() -> None:
+    over = fact("bounced", hard=False, category="expired", reply="4.4.7 expired")
+    entry, _ = walk(fact("deferred", reply="451 4.7.1 Greylisted"), over)
+    assert (entry.state, entry.hard, entry.category, entry.reply) == (
+        "bounced", False, "expired", "451 4.7.1 Greylisted"
+    )  # fmt: skip
+    assert walk(fact("handed_over"), over)[0].reply == "4.4.7 expired"
+
+
 def test_only_a_hard_bounce_or_a_complaint_suppresses() -> None:
     entry = Entry("handed_over", 1, handed_over_at=NOW)
     suppressions = [

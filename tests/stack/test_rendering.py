@@ -275,6 +275,8 @@ def test_peoples_mail_may_have_an_egress_of_its_own() -> None:
     found = services(mx(people=THREE.egresses[1])["mx/etc/master.cf"])
     for client in ("smtp", "relay"):
         assert "{smtp_bind_address = 192.0.2.4}" in found[client]
+    assert "smtp_bind_address" not in found["inner"], "doors of our own are on loopback"
+    assert "inner:[127.0.0.1]" in mx()["mx/etc/forward_transports"]
     assert "smtp_bind_address" not in "".join(services(mx()["mx/etc/master.cf"]).values())
 
 
@@ -301,6 +303,8 @@ def test_out_looks_at_deferred_mail_as_often_as_the_first_retry_wants(first: int
     main = out(retry_first=first)["out/etc/main.cf"]
     assert parameter(main, "minimal_backoff_time") == backoff
     assert parameter(main, "queue_run_delay") == run
+    assert parameter(main, "maximal_queue_lifetime") == "48h"
+    assert parameter(mx()["mx/etc/main.cf"], "maximal_queue_lifetime") == "5d"
 
 
 def test_only_bounces_pass_through_the_cleanup_that_discards() -> None:

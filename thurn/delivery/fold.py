@@ -39,7 +39,8 @@ SET state = n.state::delivery_state, deferrals = n.deferrals, handed_over_at = n
     settled_at = n.settled_at, category = n.category, hard = n.hard, reply = n.reply, complained = n.complained,
     replied = n.replied,
     lease = CASE WHEN n.state <> 'queued' THEN d.lease END,
-    send_at = CASE WHEN n.state = 'queued' THEN now() + make_interval(secs => n.delay) ELSE d.send_at END
+    send_at = CASE WHEN n.state = 'queued' THEN now() + make_interval(secs => n.delay * (0.75 + random() / 2))
+                   ELSE d.send_at END
 FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bool[],
             %s::text[], %s::bool[], %s::bool[], %s::int[])
   AS n (id, state, deferrals, handed_over_at, settled_at, category, hard, reply, complained, replied, delay)

@@ -115,6 +115,8 @@ def _answered(entry: Entry, fact: Fact) -> Change | None:
     if entry.state == "delivered" and fact.kind != "bounced":
         return None
     deferrals = entry.deferrals + (fact.kind == "deferred")
+    # That its time is over is no answer of the provider's: the last one it gave says why.
+    kept = entry.reply if fact.category == "expired" and entry.state == "deferred" else None
     after = replace(
         entry,
         state=fact.kind,
@@ -124,7 +126,7 @@ def _answered(entry: Entry, fact: Fact) -> Change | None:
         settled_at=None if fact.kind == "deferred" else fact.at,
         category=fact.category,
         hard=fact.hard if fact.kind == "bounced" else None,
-        reply=fact.reply,
+        reply=kept or fact.reply,
     )
     change = _moved(entry, after)
     if fact.kind == "delivered" and deferrals:

@@ -43,6 +43,7 @@ DEPTH = 2  # mails unanswered per connection: the next one is there when the las
 BATCH = 100  # deliveries a claim
 BACKLOG = 200  # claimed and not yet written; pause and cancel act on all the others
 _IDLE = 0.3  # seconds between looks for work
+_BUSY = 0.03  # the same while there is something to hand over, but nothing more may be claimed
 _FLUSH = 0.2  # seconds between commits of outcomes
 _WATCH = 900.0  # seconds after a crash of `out` in which its lost log lines are looked for
 _SWEEP = 30.0  # seconds between those looks
@@ -156,11 +157,12 @@ class Sender:
             if time.monotonic() - cleared > _DRAINED:
                 await drained(db, self._settings.node)
                 cleared = time.monotonic()
-            claimed = 0
-            if self._ready.qsize() < BACKLOG and self._board.names and await self._disk.has_room(db):
+            pause = 0.005
+            if self._ready.qsize() < BACKLOG:
                 turn += 1
-                claimed = await self._claim_round(db, turn)
-            await asyncio.sleep(0.005 if claimed or self._ready.qsize() else _IDLE)
+                if not (self._board.names and await self._disk.has_room(db) and await self._claim_round(db, turn)):
+                    pause = _BUSY if self._ready.qsize() else _IDLE
+            await asyncio.sleep(pause)
 
     async def _claim_round(self, db: Connection, turn: int) -> int:
         """One batch of each lane in turn: a campaign with a million does not starve one with ten."""

@@ -27,6 +27,8 @@ class Held:
     campaign: str
     message_id: str
     data: bytes
+    peer: str = ""  # the address it came from
+    helo: str = ""  # what that called itself
 
 
 def _call(settings: Settings, method: str, path: str, body: Any = None, **query: Any) -> Any:

@@ -92,7 +92,7 @@ def _status(controls: Controls) -> dict[str, Any]:
 def _messages(controls: Controls, recipient: str) -> list[dict[str, Any]]:
     db = read(controls.store)
     rows = db.execute(
-        "SELECT id, at, sender, recipient, campaign, message_id, data FROM message WHERE recipient = ? "
+        "SELECT id, at, sender, recipient, campaign, message_id, data, peer, helo FROM message WHERE recipient = ? "
         "ORDER BY id DESC LIMIT ?",
         (recipient.lower(), _MOST_MESSAGES),
     ).fetchall()

@@ -6,6 +6,7 @@ or refused has been written down. A protocol class of its own because it must ta
 
 import asyncio
 import re
+import socket
 import time
 from collections.abc import Callable
 from typing import cast
@@ -68,10 +69,10 @@ class Receivers:
         for session in waiting:
             session.send()
 
-    def take(self, sender: str, recipients: list[str], data: bytes) -> None:
+    def take(self, sender: str, recipients: list[str], data: bytes, peer: str, helo: str) -> None:
         """Write an accepted message, and what comes of it, for each of its recipients."""
         for recipient in recipients:
-            message = self.store.accept(sender, recipient, data)
+            message = self.store.accept(sender, recipient, data, peer, helo)
             for step in behaviour(recipient, self.seed).steps:
                 self.planned(*self.store.plan(message, step))
 
@@ -88,6 +89,7 @@ class Session(asyncio.Protocol):
         self._in_data = False
         self._searched = 0  # up to here the buffer holds no end of data
         self._too_large = False
+        self._peer = self._helo = ""
         self._start_over()
 
     def _start_over(self) -> None:
@@ -100,6 +102,7 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by descent
+        self._peer = (transport.get_extra_info("peername") or [""])[0]
         self._server.sessions.add(self)
         self._transport.write(_GREETING)
 
@@ -154,10 +157,10 @@ class Session(asyncio.Protocol):
             case b"DATA":
                 return self._data()
             case b"EHLO":
-                self._start_over()
+                self._greeted(line)
                 return _EHLO
             case b"HELO":
-                self._start_over()
+                self._greeted(line)
                 return b"250 mx.simulated.example\r\n"
             case b"RSET":
                 self._start_over()
@@ -170,6 +173,10 @@ class Session(asyncio.Protocol):
                 self._closing = True
                 return b"221 2.0.0 Bye\r\n"
         return b"502 5.5.2 Command not recognised\r\n"
+
+    def _greeted(self, line: bytes) -> None:
+        self._helo = line[5:].strip().decode("ascii", "backslashreplace")[:255]
+        self._start_over()
 
     def _mail(self, line: bytes) -> bytes:
         match = _MAIL.match(line)
@@ -247,11 +254,21 @@ class Session(asyncio.Protocol):
             return b"552 5.3.4 Message too big for system\r\n"
         if self._judged is not None:
             return self._refuse(self._recipients[0], self._judged)
-        self._server.take(self._sender or "", self._recipients, data)
+        self._server.take(self._sender or "", self._recipients, data, self._peer, self._helo)
         return b"250 2.0.0 Ok: queued as %X\r\n" % (time.monotonic_ns() // 1000)
 
 
 async def serve_smtp(receivers: Receivers, port: int) -> asyncio.Server:
-    """Listen on loopback."""
+    """Listen on loopback, by IPv6 as well where there is any."""
     loop = asyncio.get_running_loop()
-    return await loop.create_server(receivers.session, "127.0.0.1", port, backlog=512)
+    hosts = ["127.0.0.1", "::1"] if _has_ipv6() else ["127.0.0.1"]
+    return await loop.create_server(receivers.session, hosts, port, backlog=512)
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True

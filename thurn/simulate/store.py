@@ -23,7 +23,9 @@ CREATE TABLE IF NOT EXISTS message (      -- accepted: one row per recipient
   campaign   TEXT NOT NULL,               -- of the envelope sender's token; '' for people's mail
   message_id TEXT NOT NULL,
   addressed  INTEGER NOT NULL,            -- whether the To or Cc field names the recipient
-  data       BLOB NOT NULL                -- as it came, dots unstuffed
+  data       BLOB NOT NULL,               -- as it came, dots unstuffed
+  peer       TEXT NOT NULL DEFAULT '',    -- the address it came from
+  helo       TEXT NOT NULL DEFAULT ''     -- and what that called itself
 );
 CREATE INDEX IF NOT EXISTS message_recipient ON message (recipient);
 CREATE INDEX IF NOT EXISTS message_campaign ON message (campaign);
@@ -103,6 +105,10 @@ class Store:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.executescript(_SCHEMA)
+        known = {row[1] for row in self._db.execute("PRAGMA table_info(message)")}
+        for column in ("peer", "helo"):  # a file that was made before them
+            if column not in known:
+                self._db.execute(f"ALTER TABLE message ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
 
     def _write(self, sql: str, values: tuple[object, ...]) -> int:
         if not self._db.in_transaction:
@@ -119,8 +125,8 @@ class Store:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
-    def accept(self, sender: str, recipient: str, data: bytes) -> int:
-        """Write an accepted message; its id."""
+    def accept(self, sender: str, recipient: str, data: bytes, peer: str = "", helo: str = "") -> int:
+        """Write an accepted message; its id. `peer`: the client's address, `helo`: its name."""
         end = data.find(b"\r\n\r\n")
         head = data if end < 0 else data[: end + 2]
         found = _MESSAGE_ID.search(head)
@@ -128,8 +134,12 @@ class Store:
         needle = recipient.encode("utf-8", "surrogateescape")
         addressed = any(needle in field.lower() for field in _ADDRESSEES.findall(head))
         return self._write(
-            "INSERT INTO message (at, sender, recipient, campaign, message_id, addressed, data) VALUES (?,?,?,?,?,?,?)",
-            (time.time(), _printable(sender), _printable(recipient), campaign_of(sender), message_id, addressed, data),
+            "INSERT INTO message (at, sender, recipient, campaign, message_id, addressed, data, peer, helo)"
+            " VALUES (?,?,?,?,?,?,?,?,?)",
+            (
+                *(time.time(), _printable(sender), _printable(recipient), campaign_of(sender), message_id, addressed),
+                *(data, peer, _printable(helo)),
+            ),
         )
 
     def plan(self, message: int, step: Step) -> tuple[int, float]:

@@ -38,9 +38,9 @@ class Kept:
 
 # Modules with `KEPT`: name -> what is kept.
 FEATURES: tuple[str, ...] = (
+    "thurn.stack.out_lanes",  # first: a suspension should act at once
     "thurn.stack.caddy",
     "thurn.stack.certificates",
-    "thurn.stack.out_lanes",
     "thurn.stack.postfix_database",
     "thurn.stack.rspamd_dkim",
 )

@@ -95,6 +95,6 @@ def _reload(settings: Settings, instance: str) -> None:
 
 
 KEPT = {
-    "sending addresses": Kept(wanted, changed),
     "suspended lanes": Kept(suspended, lambda settings, _: _reload(settings, "out")),
+    "sending addresses": Kept(wanted, changed),
 }

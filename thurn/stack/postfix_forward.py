@@ -33,7 +33,7 @@ FILTERS = "FILTERS"  # what the door `filters` calls itself to Rspamd
 
 def files(ports: Mapping[str, int], hostname: str) -> list[File]:
     """Tables of the door."""
-    door = f"smtp:[127.0.0.1]:{ports['forward']}"
+    door = f"inner:[127.0.0.1]:{ports['forward']}"
     return [
         File("mx/etc/forward_transports", f"{DOMAIN} {door}\n{hostname} {door}\n"),
         File("mx/etc/forward_carried", _CARRIED),

@@ -197,6 +197,7 @@ def _services(state: Path, listen: str, ports: Mapping[str, int], people: Egress
         ),
         Service("cleanup_received", "unix", "cleanup", private="n", limit="0", options=_TO_DOVECOT_TOO),
         *postfix_forward.services(state, ports),
+        Service("inner", "unix", "smtp"),  # to doors of our own, whatever address people's mail leaves by
         Service("smtp", "unix", "smtp", options=source(people) if people else {}),
         Service("relay", "unix", "smtp", options=source(people) if people else {}),
         Service("lmtp", "unix", "lmtp"),
