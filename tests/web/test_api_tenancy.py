@@ -123,6 +123,7 @@ async def theirs(system: Connection, other_workspace: int) -> Theirs:
     values |= {"egress_name": "gone", "pool": "gone", "pool_rule": 32000, "provider": "nobody"}
     values["relay"] = 32000  # belongs to the installation; there is none of this number
     values["key_id"], _ = await create_api_key(system, other_workspace, SECRET)
+    values["workspace_slug"] = "nobody"
     values["rule_name"] = f"not-{SECRET}"  # rules of shaping belong to the installation
     await create_account(
         system, email=f"{SECRET}@y.example", name=SECRET, password="long enough 1", workspace=other_workspace
@@ -186,7 +187,8 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "target": f"{SECRET}@{SECRET}.example", "targets": [f"{SECRET}@{SECRET}.example"], "keep_copy": False,
         "direction": "received", "copy_to": "x@x.example", "outside": True, "send_limit": 1, "may_send": False,
         "whose": "foreign",
-        "rule": None, "on": True, "any": [], "unless": [], "category": [], "outcome": "",
+        "bounce_warn": 0.1, "bounce_pause": 0.1, "complaint_warn": 0.1, "complaint_pause": 0.1, "least_mails": 1,
+        "least_complaints": 1, "rule": None, "on": True, "any": [], "unless": [], "category": [], "outcome": "",
         "count": 3, "period": 60, "share": 0.1, "why": "", "todo": "", "link": "", "matches": "x", "differs": "x",
         "mailboxes": [{"address": "fresh@nowhere.example"}],  # an answer names what was asked for
     }  # fmt: skip
@@ -250,7 +252,7 @@ async def test_every_operation_needs_a_key_and_is_described(browser: httpx.Async
         assert operation["security"] == [{"API key": []}], path
         assert operation["description"], path
         named = {"name": "x.example", "address": "a@x.example", "alias": "b@x.example", "sender": "c@x.example"}
-        named["rule_name"] = "no-such-rule"
+        named |= {"rule_name": "no-such-rule", "workspace_slug": "nobody"}
         answer = await browser.request(method, filled(path, values | named))
         assert answer.status_code in (401, 422), (method, path)
         assert "401" in operation["responses"], path

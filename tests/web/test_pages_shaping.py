@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from thurn.accounts.service import create_api_key
 from thurn.accounts.sessions import SignedInAs, start_session
+from thurn.campaigns import guard
 from thurn.cli import build
 from thurn.db.connect import Connection
 from thurn.db.fetch import one, rows
@@ -269,3 +270,76 @@ def test_the_commands_do_too(clean: Settings, tmp_path: Path):
         file.write_bytes(text.encode("latin-1"))
         assert "rule.toml" in run("rules", "add", str(file), code=1)
     assert "cannot be read" in run("rules", "add", str(tmp_path / "none"), code=1)
+
+
+async def test_an_operator_sets_the_guard_and_an_owner_goes_on_only_after_being_asked(
+    signed_in: SignedIn, api: httpx.AsyncClient, system: Connection, clean: Settings
+):
+    client, session = signed_in
+    row = await one(
+        system,
+        """INSERT INTO campaign (workspace_id, name, from_address, state, started_at, recipients)
+           VALUES (1, 'Sale', 'a@b.example', 'sending', now(), 5000) RETURNING id""",
+    )
+    await system.execute(
+        """INSERT INTO campaign_tally (workspace_id, campaign_id, provider, measure, n)
+           VALUES (1, %(id)s, 'google', 'bounced_hard', 100), (1, %(id)s, 'google', 'delivered', 900)""",
+        row,
+    )
+    await guard.step(system)
+    at = f"/w/main/campaigns/{row['id']}"
+    html = (await client.get(f"{at}/progress")).text
+    check(html)
+    for words in (
+        "Paused by guard",
+        "The guard has paused it.",
+        "100 of 1,000 mails bounced hard",
+        "Go on all the same…",
+    ):
+        assert words in html
+    home = (await client.get("/w/main")).text
+    assert home.count("“Sale”") == 1, "once, not as an alert and as a paused campaign"
+    form = {"csrf": session.csrf}
+    assert (await client.post(f"{at}/resume", data=form)).status_code == 409
+    assert (await api.post(f"/api/v1/campaigns/{row['id']}/resume")).status_code == 409
+    assert (await client.post(f"{at}/resume", data={**form, "despite_guard": "1"})).status_code == 303
+    assert (await one(system, "SELECT state FROM campaign"))["state"] == "launching"
+    page = (await client.get(f"{PAGE}/guard")).text
+    check(page)
+    limits = {
+        "workspace": "main", "enabled": "1", "bounce_warn": "3", "bounce_pause": "8,5", "complaint_warn": "0.1",
+        "complaint_pause": "0.3%", "least_mails": "50", "least_complaints": "4",
+    }  # fmt: skip
+    assert (await client.post(f"{PAGE}/guard/set", data={**form, **limits})).status_code == 303
+    (shown,) = (await api.get("/api/v1/sending-guard")).json()["items"]
+    assert (shown["bounce_pause"], shown["complaint_pause"], shown["least_mails"]) == (0.085, 0.003, 50)
+    for field, value in (("bounce_warn", "9"), ("bounce_pause", "nan"), ("least_mails", "x"), ("complaint_warn", "0")):
+        answer = await client.post(f"{PAGE}/guard/set", data={**form, **limits, field: value})
+        assert answer.status_code == 422
+        check(answer.text)
+    assert (await client.post(f"{PAGE}/guard/set", data={**form, **limits, "workspace": "no"})).status_code == 404
+    await system.execute("UPDATE sending_guard SET paused_at = now(), paused_why = 'Two <b>campaigns</b>.'")
+    page = (await client.get(f"{PAGE}/guard?ask=lift-1")).text
+    check(page)
+    assert "Two &lt;b&gt;campaigns" in page
+    assert (await client.post(f"{PAGE}/guard/lift", data={**form, "workspace": "main"})).status_code == 303
+    assert (await api.put("/api/v1/sending-guard/main", json={"bounce_pause": 0.2})).json()["bounce_pause"] == 0.2
+    assert (await api.put("/api/v1/sending-guard/main", json={"bounce_pause": 0.01})).status_code == 422
+    assert (await api.post("/api/v1/sending-guard/main/lift")).status_code == 204
+    assert (await api.post("/api/v1/sending-guard/nobody/lift")).status_code == 404
+
+
+def test_the_guard_has_commands(clean: Settings):
+    def run(*words: str, code: int = 0) -> Any:
+        result = CliRunner().invoke(
+            build("shaping"), ["shaping", "guard", *words, "--json", "--state", str(clean.state)]
+        )
+        assert result.exit_code == code, result.output
+        return json.loads(result.stdout) if code == 0 else result.stderr
+
+    run("set", "main", "--bounce-pause", "7", "--no-watch")
+    (shown,) = run("list")["guards"]
+    assert (shown["bounce_pause"], shown["bounce_warn"], shown["enabled"]) == (0.07, 0.02, False)
+    assert "must not be above" in run("set", "main", "--bounce-warn", "50", code=1)
+    assert "There is no workspace" in run("lift", "nobody", code=1)
+    run("lift", "main")

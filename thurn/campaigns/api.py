@@ -3,7 +3,9 @@
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import Query
 
 from thurn.campaigns import pace, service
 from thurn.campaigns import progress as numbers
@@ -88,9 +90,15 @@ async def pause_campaign(db: ApiDb, key: Keyed, campaign_id: BigId) -> CampaignF
 
 
 @router.post("/campaigns/{campaign_id}/resume")
-async def resume_campaign(db: ApiDb, key: Keyed, campaign_id: BigId) -> CampaignFull:
-    """Go on where it stopped. Doing it again changes nothing."""
-    return await _move(db, campaign_id, _SENDING, service.resume(db, key.workspace_id, campaign_id))
+async def resume_campaign(
+    db: ApiDb,
+    key: Keyed,
+    campaign_id: BigId,
+    despite_guard: Annotated[bool, Query(description="Go on although the guard has paused it.")] = False,
+) -> CampaignFull:
+    """Go on where it stopped. Doing it again changes nothing. What the guard has paused needs `despite_guard`."""
+    resumed = service.resume(db, key.workspace_id, campaign_id, despite_guard=despite_guard)
+    return await _move(db, campaign_id, _SENDING, resumed)
 
 
 @router.post("/campaigns/{campaign_id}/cancel")

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import psycopg
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from psycopg_pool import PoolTimeout
 
@@ -151,9 +152,11 @@ async def pause(viewer: SignedIn, db: Db, campaign: int) -> Response:
 
 
 @router.post("/{campaign}/resume")
-async def resume(viewer: SignedIn, db: Db, campaign: int) -> Response:
-    """Go on."""
-    return await _act(viewer, db, campaign, service.resume)
+async def resume(
+    viewer: SignedIn, db: Db, campaign: int, despite_guard: Annotated[str, Form(max_length=10)] = ""
+) -> Response:
+    """Go on; what the guard has paused, only if it was asked and confirmed."""
+    return await _act(viewer, db, campaign, partial(service.resume, despite_guard=despite_guard == "1"))
 
 
 @router.post("/{campaign}/cancel")

@@ -5,6 +5,7 @@ from typing import Literal
 
 from thurn.audience.addresses import clean
 from thurn.audience.barring import condition
+from thurn.campaigns import guard
 from thurn.campaigns.progress import tallies
 from thurn.content.program import TemplateError, compile_mail
 from thurn.db.connect import Connection, Row
@@ -112,7 +113,9 @@ async def get(db: Connection, campaign: int) -> Row | None:
             """SELECT c.*, t.name AS template_name,
                  coalesce((SELECT jsonb_agg(jsonb_build_object('id', l.id, 'name', l.name) ORDER BY l.name)
                            FROM campaign_list cl JOIN list l ON l.id = cl.list_id
-                           WHERE cl.campaign_id = c.id), '[]') AS lists
+                           WHERE cl.campaign_id = c.id), '[]') AS lists,
+                 EXISTS (SELECT FROM campaign_guard g
+                         WHERE g.campaign_id = c.id AND g.paused_at IS NOT NULL AND c.state = 'paused') AS guarded
                FROM campaign c LEFT JOIN template t ON t.id = c.template_id WHERE c.id = %s""",
             [campaign],
         )
@@ -315,8 +318,17 @@ async def pause(db: Connection, workspace: int, campaign: int, reason: str = "")
     await _move(db, campaign, ("launching", "sending"), "paused", reason)
 
 
-async def resume(db: Connection, workspace: int, campaign: int) -> None:
-    """Go on where it stopped."""
+async def resume(db: Connection, workspace: int, campaign: int, *, despite_guard: bool = False) -> None:
+    """Go on where it stopped. What the guard has paused goes on only if somebody says that it is to: `WrongState`."""
+    if why := await guard.workspace_paused(db, workspace):
+        raise WrongState(f"The guard has paused all campaigns of this workspace. {why} Ask those who run it.")
+    if await guard.paused(db, campaign):
+        if not despite_guard:
+            raise WrongState(
+                "The guard has paused this campaign for its bounces or complaints. Going on can cost you the trust of "
+                "providers, for all your mail: say so explicitly, or cancel it."
+            )
+        await guard.go_on(db, workspace, campaign)
     await _move(db, campaign, ("paused",), "launching", "")
     await defer(db, "thurn:launch_campaign", lock=f"campaign-{campaign}", campaign=campaign)
 

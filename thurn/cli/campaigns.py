@@ -118,9 +118,15 @@ def pause(number: int, *, state: State = None, workspace: Workspace = "main") ->
 
 
 @campaign.command()
-def resume(number: int, *, state: State = None, workspace: Workspace = "main") -> None:
+def resume(
+    number: int,
+    *,
+    despite_guard: Annotated[bool, typer.Option("--despite-guard", help="Although the guard has paused it.")] = False,
+    state: State = None,
+    workspace: Workspace = "main",
+) -> None:
     """Go on with a paused campaign."""
-    _change(state, workspace, number, lambda db, w, _: service.resume(db, w, number))
+    _change(state, workspace, number, lambda db, w, _: service.resume(db, w, number, despite_guard=despite_guard))
     print(f"Campaign {number} goes on.")
 
 

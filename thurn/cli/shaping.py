@@ -2,16 +2,18 @@
 
 import tomllib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
+from thurn.campaigns import guard
 from thurn.cli.common import Json, State, emit, fail, in_workspace
 from thurn.db.connect import Connection
 from thurn.problems import Problem
 from thurn.settings import Settings
-from thurn.shaping import api, service
+from thurn.shaping import api, guard_api, service
 from thurn.shaping.rules import Rule
 
 T = TypeVar("T")
@@ -19,8 +21,11 @@ T = TypeVar("T")
 shaping = typer.Typer(no_args_is_help=True, help="How fast each provider gets mail, and what holds it back.")
 rules = typer.Typer(no_args_is_help=True, help="What a reply of a provider means for how we send.")
 shaping.add_typer(rules, name="rules")
+guards = typer.Typer(no_args_is_help=True, help="Pauses campaigns that bounce or are called spam too often.")
+shaping.add_typer(guards, name="guard")
 
 Egress = Annotated[str, typer.Argument(help="The sending address, for example e1.")]
+Slug = Annotated[str, typer.Argument(help="The workspace.")]
 Provider = Annotated[str, typer.Argument(help="The provider, for example google.")]
 RuleFile = Annotated[Path, typer.Argument(help="A TOML file with one rule, as in docs/operate/shaping.md.")]
 
@@ -165,6 +170,63 @@ def switch(
 
     _run(state, work)
     emit({"name": name, "on": on}, as_json, f"The rule {name} is {'on' if on else 'off'}.")
+
+
+@guards.command("list")
+def list_guards(as_json: Json = False, state: State = None) -> None:
+    """List from which shares of bounces and complaints on each workspace's campaigns are paused."""
+
+    async def work(db: Connection) -> list[dict[str, Any]]:
+        return [each.model_dump() for each in (await guard_api.list_sending_guards(db)).items]
+
+    found = _run(state, work)
+    lines = []
+    for each in found:
+        watched = "watched" if each["enabled"] else "not watched"
+        limits = f"{each['bounce_pause']:.2%} hard bounces or {each['complaint_pause']:.2%} complaints"
+        stopped = f"; ALL PAUSED: {each['paused_why']}" if each["paused_at"] else ""
+        lines.append(f"{each['workspace']:20} {watched}, pauses at {limits}{stopped}")
+    emit({"guards": found}, as_json, "\n".join(lines))
+
+
+@guards.command("set")
+def set_guard(
+    workspace: Slug,
+    bounce_pause: Annotated[float | None, typer.Option(help="Percent of hard bounces that pause.")] = None,
+    bounce_warn: Annotated[float | None, typer.Option(help="Percent that warn.")] = None,
+    complaint_pause: Annotated[float | None, typer.Option(help="Percent of complaints that pause.")] = None,
+    complaint_warn: Annotated[float | None, typer.Option(help="Percent that warn.")] = None,
+    least_mails: Annotated[int | None, typer.Option(help="Judge nothing with fewer answers.")] = None,
+    least_complaints: Annotated[int | None, typer.Option(help="Judge no complaints below so many.")] = None,
+    enabled: Annotated[bool | None, typer.Option("--watch/--no-watch", help="Watch it, or not.")] = None,
+    as_json: Json = False,
+    state: State = None,
+) -> None:
+    """Change a workspace's limits; what is not named stays."""
+    shares = {"bounce_pause": bounce_pause, "bounce_warn": bounce_warn, "complaint_pause": complaint_pause,
+              "complaint_warn": complaint_warn}  # fmt: skip
+    given: dict[str, Any] = {name: value / 100 for name, value in shares.items() if value is not None}
+    others = {"least_mails": least_mails, "least_complaints": least_complaints, "enabled": enabled}
+    given |= {name: value for name, value in others.items() if value is not None}
+
+    async def work(db: Connection) -> None:
+        row = await guard_api.find(db, workspace)
+        limits, _ = await guard.limits_of(db, row["id"])
+        await guard.set_limits(db, row["id"], replace(limits, **given))
+
+    _run(state, work)
+    emit({"workspace": workspace}, as_json, f"The limits of {workspace} are changed.")
+
+
+@guards.command("lift")
+def lift_guard(workspace: Slug, as_json: Json = False, state: State = None) -> None:
+    """Let a paused workspace send again; its campaigns stay paused until each is resumed."""
+
+    async def work(db: Connection) -> None:
+        await guard.lift(db, (await guard_api.find(db, workspace))["id"])
+
+    _run(state, work)
+    emit({"workspace": workspace}, as_json, f"{workspace} may send again. Resume its campaigns one by one.")
 
 
 def _read(file: Path) -> Rule:

@@ -8,6 +8,7 @@ import structlog
 import uvloop
 from procrastinate.exceptions import ConnectorException
 
+from thurn.campaigns import guard
 from thurn.campaigns.snapshot import finish, sweep_cancelled
 from thurn.db.connect import Connection, connect
 from thurn.delivery.fold import fold
@@ -86,6 +87,7 @@ async def _run(settings: Settings) -> None:
         tasks.create_task(loop(settings, "hits", lambda db: load_spool(settings, db), 0.3))
         tasks.create_task(loop(settings, "finish", _finish, 1.0))
         tasks.create_task(loop(settings, "shaping", shaping.step, 1.0))
+        tasks.create_task(loop(settings, "guard", guard.step, 1.0))
         tasks.create_task(loop(settings, "shaping-tidy", shaping.tidy, 600.0))
         tasks.create_task(loop(settings, "partitions", _partitions, 86_400))
 

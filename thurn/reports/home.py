@@ -101,7 +101,9 @@ async def _campaigns(db: Connection) -> list[Need]:
     stuck = await rows(
         db,
         """SELECT id, name, state, state_reason FROM campaign
-           WHERE state = 'paused' OR (state = 'draft' AND state_reason <> '') ORDER BY id DESC LIMIT 20""",
+           WHERE (state = 'paused' OR (state = 'draft' AND state_reason <> ''))
+             AND NOT EXISTS (SELECT FROM alert a WHERE a.cleared_at IS NULL AND a.key = 'guard:' || campaign.id)
+           ORDER BY id DESC LIMIT 20""",
     )
     found = []
     for row in stuck:

@@ -7,7 +7,7 @@ from fastapi import Path
 from pydantic import Field
 
 from thurn.db.connect import Row
-from thurn.shaping import service
+from thurn.shaping import guard_api, service
 from thurn.shaping.decide import FOREVER
 from thurn.shaping.rehearse import Rehearsal
 from thurn.shaping.rules import Action, Rule
@@ -16,6 +16,7 @@ from thurn.web.schemas import HOUSE_ONLY, Cursor, In, Limit, Out, Text, api_rout
 
 router = api_router("shaping")
 router.responses |= HOUSE_ONLY
+router.include_router(guard_api.router)
 
 Short = Annotated[Text, Field(min_length=1, max_length=100)]
 Reply = Annotated[Text, Field(max_length=2000)]

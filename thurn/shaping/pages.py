@@ -12,13 +12,14 @@ from thurn.db.fetch import rows
 from thurn.delivery.providers import PROVIDERS
 from thurn.feedback.classify import CATEGORIES
 from thurn.problems import Conflict, Invalid, NotFound, Problem
-from thurn.shaping import service, telling
+from thurn.shaping import guard_pages, service, telling
 from thurn.shaping.decide import FOREVER
 from thurn.shaping.rules import Action, Rule
 from thurn.web.edge import Db, Operator, Viewer
 from thurn.web.render import page
 
 router = APIRouter(prefix="/house/delivery")
+router.include_router(guard_pages.router)
 
 LENGTHS = {"": "Until I lift it", "15": "15 minutes", "60": "1 hour", "240": "4 hours", "1440": "1 day"}
 ACTIONS = {

@@ -80,3 +80,34 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON provider_answer, shaping_state, shaping_
   give_up TO thurn_system;
 GRANT SELECT ON provider_answer TO thurn_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON shaping_state, shaping_deed, shaping_rule, shaping_rule_off TO thurn_app;
+
+-- The guard of campaigns: from which share of bounces and complaints on it warns and pauses. No row: as the defaults say.
+-- Operators change it; the workspace cannot.
+CREATE TABLE sending_guard (
+  workspace_id     int PRIMARY KEY REFERENCES workspace ON DELETE CASCADE,
+  enabled          boolean NOT NULL DEFAULT true,
+  bounce_warn      real NOT NULL DEFAULT 0.02 CHECK (bounce_warn BETWEEN 0.0001 AND 1),
+  bounce_pause     real NOT NULL DEFAULT 0.05 CHECK (bounce_pause BETWEEN 0.0001 AND 1),
+  complaint_warn   real NOT NULL DEFAULT 0.001 CHECK (complaint_warn BETWEEN 0.0001 AND 1),
+  complaint_pause  real NOT NULL DEFAULT 0.003 CHECK (complaint_pause BETWEEN 0.0001 AND 1),
+  least_mails      int NOT NULL DEFAULT 100 CHECK (least_mails BETWEEN 1 AND 1000000),  -- with fewer answers nothing is judged
+  least_complaints int NOT NULL DEFAULT 3 CHECK (least_complaints BETWEEN 1 AND 1000),
+  paused_at        timestamptz,               -- the whole workspace: no campaign of it goes on
+  paused_why       text NOT NULL DEFAULT '',
+  counted_from     timestamptz NOT NULL DEFAULT '2000-01-01'   -- campaigns started before are not held against the workspace
+);
+
+CREATE TABLE campaign_guard (                 -- what the guard did to a campaign
+  campaign_id     bigint PRIMARY KEY REFERENCES campaign ON DELETE CASCADE,
+  workspace_id    int NOT NULL,
+  paused_at       timestamptz,                -- NULL again when somebody went on all the same
+  times           int NOT NULL DEFAULT 1,
+  last_at         timestamptz NOT NULL DEFAULT now(),
+  -- what had been counted when somebody went on: only what comes after is judged
+  base_answered   bigint NOT NULL DEFAULT 0,
+  base_hard       bigint NOT NULL DEFAULT 0,
+  base_delivered  bigint NOT NULL DEFAULT 0,
+  base_complained bigint NOT NULL DEFAULT 0
+);
+SELECT wall_off('campaign_guard', 'SELECT, UPDATE');
+GRANT SELECT, INSERT, UPDATE, DELETE ON sending_guard TO thurn_app, thurn_system;
