@@ -1,9 +1,18 @@
 """What reverse DNS says about a sending address, in words."""
 
-import pytest
+from collections.abc import Callable, Iterator
 
+import pytest
+from dnslib.server import DNSLogger, DNSServer
+from dnslib.zoneresolver import ZoneResolver
+
+from thurn.alerts import open_alerts
+from thurn.db.connect import Connection
+from thurn.delivery import egress
 from thurn.delivery.egress_check import here, judge
+from thurn.delivery.jobs import check_all
 from thurn.dns.verdicts import Answers
+from thurn.settings import Settings
 
 IP, HELO = "192.0.2.22", "out2.brotzeit.example"
 
@@ -31,3 +40,40 @@ def test_whether_this_machine_has_an_address_is_tried() -> None:
     assert here("127.0.0.2").level == "ok"
     assert here("::1").level == "ok"
     assert here("192.0.2.22").level == "bad"
+
+
+@pytest.fixture
+def names(clean: Settings) -> Iterator[Callable[[str], Settings]]:
+    """`names(zone)` serves a zone of its own; returns settings that ask it."""
+    servers: list[DNSServer] = []
+
+    def serve(zone: str) -> Settings:
+        server = DNSServer(ZoneResolver(zone), address="127.0.0.1", port=0, logger=DNSLogger(logf=lambda _: None))
+        server.start_thread()
+        servers.append(server)
+        return clean.model_copy(update={"dns": [f"127.0.0.1:{server.server.server_address[1]}"]})
+
+    yield serve
+    for server in servers:
+        server.stop()
+        server.server.server_close()
+
+
+FORWARD = "out2.brotzeit.example. 60 IN A 127.0.0.2\n"
+
+
+async def test_operators_are_told_when_reverse_dns_breaks_and_when_it_is_mended(
+    system: Connection, names: Callable[[str], Settings]
+) -> None:
+    settings = names(FORWARD)
+    await egress.add(system, settings, name="out2", bind4="127.0.0.2", helo="out2.brotzeit.example", pool="default")
+    for _ in range(2):
+        await check_all(system, settings)
+    [alert] = await open_alerts(system)
+    assert "127.0.0.2 has no reverse DNS" in alert["text"]
+    assert "where you rent the address" in alert["text"]
+    assert (await egress.get(system, "e1"))["checks"][0]["level"] == "warn", "nothing to tell before there is a name"
+    settings = names(FORWARD + "2.0.0.127.in-addr.arpa. 60 IN PTR out2.brotzeit.example.")
+    await check_all(system, settings)
+    assert await open_alerts(system) == []
+    assert [each["level"] for each in (await egress.get(system, "out2"))["checks"]] == ["ok", "ok"]

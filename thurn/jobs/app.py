@@ -13,6 +13,7 @@ TASK_MODULES = [
     "thurn.audience.jobs",
     "thurn.campaigns.jobs",
     "thurn.certificates.jobs",
+    "thurn.delivery.jobs",
     "thurn.feedback.jobs",
     "thurn.dmarc.jobs",
     "thurn.guard.jobs",

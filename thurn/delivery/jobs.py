@@ -1,0 +1,47 @@
+"""Background jobs of delivery."""
+
+from procrastinate import JobContext
+
+from thurn.alerts import mended, notify
+from thurn.db.connect import Connection, connect
+from thurn.db.fetch import one
+from thurn.delivery import egress
+from thurn.delivery.egress_check import check
+from thurn.jobs.app import jobs, settings_of
+from thurn.problems import NotFound
+from thurn.settings import Settings
+
+
+@jobs.periodic(cron="17 * * * *")
+@jobs.task(name="check_egresses", pass_context=True, queueing_lock="check_egresses")
+async def check_egresses(context: JobContext, timestamp: int) -> None:
+    """Look at every sending address of this node."""
+    # Autocommit: no transaction is held open while DNS takes its time.
+    async with await connect(settings_of(context), "system", autocommit=True) as db:
+        await check_all(db, settings_of(context))
+
+
+async def check_all(db: Connection, settings: Settings) -> None:
+    """Look at each; tell the operators what cannot be sent from well, and when that is over."""
+    house = (await one(db, "SELECT id FROM workspace WHERE slug = 'main'"))["id"]
+    for row in await egress.listed(db):
+        if row["node"] != settings.node:
+            continue
+        try:
+            found = await check(db, row["name"], settings)
+        except NotFound:
+            continue  # removed meanwhile
+        bad = [each for each in found["checks"] if each["level"] == "bad"]
+        key = f"egress:{row['name']}"
+        async with db.transaction():
+            if bad and found["state"] == "on":
+                text = "\n".join(f"{each['what']} {each['fix']}".strip() for each in bad)
+                await notify(
+                    db, house, f"The sending address {row['name']} is not in order", text, key,
+                    link="/house/delivery/addresses", act="See the address",
+                )  # fmt: skip
+            else:
+                await mended(
+                    db, house, key, subject=f"The sending address {row['name']} is in order",
+                    text="What was wrong with it has been mended, or it is out of use.",
+                )  # fmt: skip
