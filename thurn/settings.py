@@ -174,10 +174,14 @@ class Settings(BaseSettings):
         Cookies know no ports. So on the loopback address, where it costs nothing, the name differs too.
         """
         if self.own_webmail_host:
-            port = f":{self.port['https']}" if self.tls and self.port["https"] != SERVICES["https"] else ""
-            return f"https://{self.own_webmail_host}{port}"
+            return self.https_url(self.own_webmail_host)
         host = "localhost" if self.listen == LOOPBACK else self.web_host or self.listen
         return f"http://{host}:{self.port['webmail']}"
+
+    def https_url(self, host: str) -> str:
+        """A host other than that of base_url, as people reach it by https."""
+        port = f":{self.port['https']}" if self.tls and self.port["https"] != SERVICES["https"] else ""
+        return f"https://{host}{port}"
 
     @property
     def tls(self) -> bool:

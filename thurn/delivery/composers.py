@@ -11,6 +11,7 @@ from thurn.mail.tokens import TrackingTokens, VerpTokens
 from thurn.mailhost.service import signing_keys
 from thurn.secrets import Secrets
 from thurn.settings import Settings
+from thurn.tracking.host import link_base
 
 _KEPT = 50  # compiled campaigns in memory
 _FRESH = 600.0  # seconds; then made anew, for the domain's keys may have changed
@@ -71,7 +72,7 @@ class Composers:
                 sender=Sender(row["from_name"], row["from_address"], row["reply_to"], domain["bounce_host"]),
                 program=program,
                 signers=[Signer(name, key.selector, key.private_key_der) for key in keys],
-                base_url=self._settings.url,
+                base_url=await link_base(db, self._settings, row["workspace_id"], name),
                 tracking=self._tracking,
                 verp=self._verp,
             )
