@@ -1,5 +1,6 @@
 """Publishing: what is planned, and what Knot and a provider's API then hold. Nothing of others is ever lost."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ BOUNCE = Record("bounce-mx", "bounce.a.example", "MX", ("10 mail.x.example",), "
 HOST = Record("autoconfig", "autoconfig.a.example", "CNAME", ("mail.x.example",), "Autoconfig", "")
 CAA = Record("caa", "a.example", "CAA", ('0 issue "letsencrypt.org"',), "CAA", "")
 TLSA = Record("tlsa", "_25._tcp.mail.a.example", "TLSA", ("3 1 1 ab",), "TLSA", "")
+NEXT_TLSA = replace(TLSA, values=(*TLSA.values, "3 1 1 ef"))
 ELSEWHERE = Record("ptr", "5.113.0.203.in-addr.arpa", "PTR", ("mail.x.example",), "Reverse DNS", "")
 NONE, NOTHING = Answers("no-name"), Answers("nothing")
 
@@ -52,6 +54,10 @@ def found(*values: str) -> Answers:
         (CAA, NOTHING, "by hand", (), ()),
         (CAA, found('0 issue "pki.goog"'), "create", CAA.values, ()),
         (TLSA, NOTHING, "by hand", (), ()),
+        (TLSA, found("3 1 1 ab"), "keep", (), ()),
+        (TLSA, found("3 1 1 cd"), "create", TLSA.values, ()),
+        (NEXT_TLSA, NOTHING, "by hand", (), ()),
+        (NEXT_TLSA, found("3 1 1 ab"), "create", ("3 1 1 ef",), ()),
         (ELSEWHERE, NOTHING, "by hand", (), ()),
     ],
 )  # fmt: skip

@@ -48,6 +48,7 @@ NOTHING, NO_NAME = Answers("nothing"), Answers("no-name")
 RSA_VALUE = f"v=DKIM1; k=rsa; p={RSA}"
 
 # record, what DNS says, level, part of the sentence
+RENEWED = replace(TLSA, values=(*TLSA.values, "3 1 1 " + "ef" * 32))
 CASES: list[tuple[Record, Answers, str, str]] = [
     # SPF
     (SPF, found(f"v=spf1 {OURS} ~all"), "ok", "names this server"),
@@ -180,6 +181,19 @@ CASES: list[tuple[Record, Answers, str, str]] = [
     (TLSA, found("3 1 1 " + "cd" * 32, "3 1 1 " + "ab" * 32), "ok", ""),
     (TLSA, found("3 1 1 " + "cd" * 32), "bad", "another key"),
     (TLSA, NOTHING, "warn", "missing"),
+    (
+        RENEWED,
+        found("3 1 1 " + "ab" * 32),
+        "warn",
+        "waits until TLSA",
+    ),
+    (RENEWED, found("3 1 1 " + "ef" * 32), "bad", "another key"),
+    (
+        RENEWED,
+        found("3 1 1 " + "ab" * 32, "3 1 1 " + "EF" * 32),
+        "ok",
+        "",
+    ),
     (CAA, found('0 issue "letsencrypt.org"'), "ok", ""),
     (CAA, found('0 issue "letsencrypt.org; validationmethods=http-01"', '0 iodef "mailto:a@b.example"'), "ok", ""),
     (CAA, found('0 iodef "mailto:a@b.example"'), "ok", ""),

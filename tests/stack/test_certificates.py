@@ -29,15 +29,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from stackworld import PASSWORD, wait_for
 
 from thurn.certificates.watch import look
-from thurn.db.connect import conninfo
-from thurn.dns.facts import key_in_use
+from thurn.db.connect import connect, conninfo
+from thurn.dns.check import check_domain
+from thurn.dns.facts import key_in_use, key_to_come
+from thurn.mail.tokens import TrackingTokens
 from thurn.secrets import Secrets
 from thurn.settings import Settings, allocate_ports, load_settings
 from thurn.simulate import client
 from thurn.stack.control import down, start_stack, up
 from thurn.stack.supervision import Supervisor
+from thurn.tracking.host import link_base
 
 WEB, MAIL, DOMAIN = "thurn.brotzeit.example", "mail.thurn.example", "brotzeit.example"
+WEBMAIL = f"webmail.{MAIL}"
 MAIL_OF_DOMAIN, STS, AUTOCONFIG = f"mail.{DOMAIN}", f"mta-sts.{DOMAIN}", f"autoconfig.{DOMAIN}"
 STRANGER, UNPROVEN = "autoconfig.stranger.example", "autoconfig.hoped-for.example"
 ELSEWHERE = f"autodiscover.{DOMAIN}"  # a host of ours by its name, but DNS leads to another server
@@ -88,7 +92,7 @@ def furnish(settings: Settings) -> None:
                SELECT 1, id, %s, %s FROM domain WHERE name = %s""",
             [RESI, PasswordHasher().hash(PASSWORD), DOMAIN],
         )
-    here = [WEB, MAIL, MAIL_OF_DOMAIN, STS, AUTOCONFIG, STRANGER, UNPROVEN]
+    here = [WEB, MAIL, WEBMAIL, MAIL_OF_DOMAIN, STS, AUTOCONFIG, STRANGER, UNPROVEN]
     records = [{"name": name, "type": "A", "value": "127.0.0.1"} for name in here]
     client.publish(settings, [*records, {"name": ELSEWHERE, "type": "A", "value": "192.0.2.9"}])
 
@@ -142,7 +146,7 @@ def everywhere(at: Installation, host: str) -> set[int | None]:
     return {shows(at, at.port(service), host, starttls) for service, starttls in MAIL_PORTS}
 
 
-@pytest.mark.parametrize("host", [WEB, MAIL, MAIL_OF_DOMAIN, STS, AUTOCONFIG])
+@pytest.mark.parametrize("host", [WEB, MAIL, WEBMAIL, MAIL_OF_DOMAIN, STS, AUTOCONFIG])
 def test_each_of_our_hosts_gets_a_certificate_in_its_name(installation: Installation, host: str) -> None:
     wait_for(lambda: shows(installation, installation.port("https"), host))
 
@@ -164,7 +168,8 @@ def test_every_mail_service_shows_the_same_certificate_as_the_web(installation: 
     wait_for(lambda: shows(installation, installation.port("https"), host))
     (path,) = [path for path in files_of(installation, host) if path.suffix == ".crt"]
     wait_for(
-        lambda: everywhere(installation, host) == {x509.load_pem_x509_certificate(path.read_bytes()).serial_number}
+        lambda: everywhere(installation, host) == {x509.load_pem_x509_certificate(path.read_bytes()).serial_number},
+        40,
     )
 
 
@@ -190,7 +195,9 @@ def test_the_tlsa_record_names_the_key_that_port_25_shows(installation: Installa
 
 def test_keys_are_for_root_alone_and_the_secret_of_guard_is_in_no_log(installation: Installation) -> None:
     state = installation.settings.state
-    private = [path for path in (state / "tls").rglob("*") if path.is_file() and path.name != "cert.pem"]
+    private = [
+        path for path in (state / "tls").rglob("*") if path.is_file() and path.name not in ("cert.pem", "next-key")
+    ]
     assert len(private) >= 3
     assert [p for p in private if (p.stat().st_uid, stat.S_IMODE(p.stat().st_mode)) != (0, 0o600)] == []
     assert stat.S_IMODE((state / "edge/Caddyfile").stat().st_mode) == 0o640
@@ -211,7 +218,7 @@ def get(at: Installation, host: str, path: str) -> str:
     link = socket.create_connection(("127.0.0.1", at.port("https")), 30)
     with link, at.context.wrap_socket(link, server_hostname=host) as secure:
         secure.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        return secure.makefile("rb").read().decode()
+        return secure.makefile("rb").read().decode(errors="replace")
 
 
 def test_the_web_interface_is_on_its_own_host_only(installation: Installation) -> None:
@@ -258,13 +265,42 @@ def test_a_look_at_every_host_says_what_clients_get_and_where_it_is_used(install
     assert (done.returncode, done.stderr) == (0, "")
     seen = {each["host"]: each for each in json.loads(done.stdout)}
     states = {host: each["state"] for host, each in seen.items()}
-    assert states == {WEB: "good", MAIL: "good", MAIL_OF_DOMAIN: "good", STS: "good", AUTOCONFIG: "good",
-                      ELSEWHERE: "unused"}  # fmt: skip
+    good = dict.fromkeys((WEB, WEBMAIL, MAIL, MAIL_OF_DOMAIN, STS, AUTOCONFIG), "good")
+    assert states == good | {ELSEWHERE: "unused"}
     assert seen[MAIL_OF_DOMAIN]["used_by"] == ["https", "imap", "smtp"]
     assert seen[STS]["used_by"] == ["https"]
     assert int(seen[MAIL]["serial"], 16) == shows(installation, installation.port("imaps"), MAIL)
     assert seen[MAIL]["issuer"].startswith("Pebble")
     assert "Correct" in thurn(installation, "certificates").stdout
+
+
+def test_a_campaign_s_links_work_under_the_sender_s_own_name(installation: Installation) -> None:
+    """From the record to the reader: right in DNS, a certificate on demand, then links with that name, and answers."""
+    at, host = installation, f"links.{DOMAIN}"
+
+    async def base() -> str:
+        async with await connect(at.settings, "system", autocommit=True) as db:
+            row = await (await db.execute("SELECT id FROM domain WHERE name = %s", [DOMAIN])).fetchone()
+            assert row is not None
+            await check_domain(db, row["id"], at.settings)
+            return await link_base(db, at.settings, 1, DOMAIN)
+
+    with psycopg.connect(conninfo(at.settings, "system")) as db:
+        db.execute("UPDATE domain SET tracking_host = %s WHERE name = %s", [host, DOMAIN])
+    assert asyncio.run(base()) == at.settings.url, "not in DNS yet"
+    client.publish(at.settings, [{"name": host, "type": "A", "value": "127.0.0.1"}])
+    assert asyncio.run(base()) == at.settings.url, "no certificate yet: a link that was sent cannot be mended"
+    asyncio.run(look(at.settings))
+    assert asyncio.run(base()) == f"https://{host}:{at.port('https')}"
+
+    tokens = TrackingTokens(Secrets(at.settings.state).derive("tracking"))
+    pixel = get(at, host, f"/o/{tokens.make('o', 1, 1, 1)}")
+    assert pixel.startswith("HTTP/1.1 200")
+    assert "image/gif" in pixel
+    leave = get(at, host, f"/u/{tokens.make('u', 1, 1, 1)}")
+    assert leave.startswith("HTTP/1.1 200")
+    assert 'method="post"' in leave
+    assert get(at, host, "/sign-in").startswith("HTTP/1.1 302"), "nothing else is there"
 
 
 def test_what_cannot_be_had_is_told_with_the_reason_and_taken_back(
@@ -318,6 +354,24 @@ def test_a_renewed_certificate_arrives_and_open_sessions_go_on(installation: Ins
     smtp.quit()
     left = "".join(path.read_text(errors="replace") for path in (state / "tls").rglob("*") if path.is_file())
     assert [key for key in old_keys if key.splitlines()[1] in left] == [], "the old keys are gone"
+
+
+def test_a_renewed_certificate_waits_while_dane_names_only_the_old_key(installation: Installation) -> None:
+    at = installation
+    wait_for(lambda: None not in everywhere(at, MAIL))
+    before, old_key = everywhere(at, MAIL), key_in_use(at.settings)
+    with psycopg.connect(conninfo(at.settings, "system"), autocommit=True) as db:
+        db.execute("INSERT INTO tlsa_seen (key) VALUES (%s)", [old_key])
+        for path in files_of(at, MAIL):
+            path.unlink()
+        restart_edge(at)
+        wait_for(lambda: key_to_come(at.settings) not in ("", old_key), 40)
+        assert everywhere(at, MAIL) == before, "mail servers that look into DNS accept only the old key"
+        db.execute("INSERT INTO tlsa_seen VALUES (%s, now() - interval '3 hours')", [key_to_come(at.settings)])
+        wait_for(lambda: new(at, MAIL, before), 40)
+        wait_for(lambda: key_to_come(at.settings) == "")
+        assert key_in_use(at.settings) != old_key
+        db.execute("DELETE FROM tlsa_seen")
 
 
 def unchecked(at: Installation) -> ssl.SSLContext:

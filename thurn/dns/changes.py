@@ -65,13 +65,16 @@ def _change(
     check = judge(record, answers)
     if check.level == "ok":
         return Change(record, "keep")
-    if not record.values or record.kind in ("tlsa", "ptr"):
+    in_use = record.kind != "tlsa" or bool(answers.values)  # whether to have it is the operator's choice
+    if not record.values or record.kind == "ptr" or not in_use:
         return Change(record, "by hand", why="Thurn does not decide this for you.")
     if record.kind == "caa" and not answers.values:
         return Change(record, "by hand", why="It would keep other authorities from issuing; add it if you want that.")
     values = check.publish or record.values
+    if record.kind == "tlsa":  # beside what is there: an older key does no harm, and may be somebody's spare one
+        values = tuple(value for value in values if value not in answers.values)
     ours = _ours(record, answers.values)
-    if answers.values and not ours and record.kind != "caa" and record.type != "TXT":
+    if answers.values and not ours and record.kind not in ("caa", "tlsa") and record.type != "TXT":
         return Change(record, "by hand", why=f"Thurn leaves alone what is there: {', '.join(answers.values)}.")
     if record.type == "CNAME" and any(answer.values for (name, _), answer in found.items() if name == record.name):
         return Change(record, "by hand", why="There are other records at this name.")

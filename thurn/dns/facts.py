@@ -1,16 +1,14 @@
 """What a domain's records follow from, gathered from its row, the settings and the certificate in use."""
 
-import hashlib
 import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from thurn.dns.records import Facts, PublicKey
 from thurn.settings import Settings
-from thurn.stack.tls import CERTIFICATE
+from thurn.stack.tls import CERTIFICATE, NEXT_KEY, key_hash
 
 
 def server_addresses(settings: Settings) -> tuple[str, ...]:
@@ -39,6 +37,7 @@ def facts(domain: Mapping[str, Any], settings: Settings) -> Facts:
         bimi_logo=domain["bimi_logo"],
         tracking_host=domain["tracking_host"],
         tlsa=key_in_use(settings),
+        tlsa_next=key_to_come(settings),
         webmail_host=settings.own_webmail_host,
     )
 
@@ -49,5 +48,12 @@ def key_in_use(settings: Settings) -> str:
         certificate = x509.load_pem_x509_certificate((settings.state / CERTIFICATE).read_bytes())
     except (OSError, ValueError):
         return ""
-    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(key).hexdigest()
+    return key_hash(certificate)
+
+
+def key_to_come(settings: Settings) -> str:
+    """The same of a renewed certificate that waits until DNS names its key; empty when none does."""
+    try:
+        return (settings.state / NEXT_KEY).read_text().strip()
+    except OSError:
+        return ""

@@ -52,6 +52,7 @@ class Facts:
     """What the records of a domain follow from. `addresses`: of this server, empty when Thurn cannot know them.
 
     `tlsa`: SHA-256 of the public key that the mail server shows (hex), empty where it is not known.
+    `tlsa_next`: of a renewed certificate that waits until DNS names its key.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Facts:
     bimi_logo: str = ""
     tracking_host: str = ""
     tlsa: str = ""
+    tlsa_next: str = ""
     webmail_host: str = ""
 
 
@@ -274,10 +276,11 @@ def _certificates(of: Facts) -> Iterable[Record]:
     )  # fmt: skip
     if of.tlsa and "." in of.hostname:
         yield Record(
-            "tlsa", f"_25._tcp.{of.hostname}", "TLSA", (f"3 1 1 {of.tlsa}",), "TLSA",
-            "DANE: servers that look here accept only this key. It means something only where the zone is signed with "
-            "DNSSEC. Certificates that Thurn gets by itself come with a new key every two months, and mail is refused "
-            "until this record follows: leave it out, unless you give Thurn a certificate whose key stays.",
+            "tlsa", f"_25._tcp.{of.hostname}", "TLSA",
+            tuple(f"3 1 1 {key}" for key in (of.tlsa, of.tlsa_next) if key), "TLSA",
+            "DANE: servers that look here accept only these keys. It means something only where the zone is signed "
+            "with DNSSEC. Every two months a new certificate comes with a new key. Thurn shows it when this record has "
+            "named it for two hours: where Thurn may publish, it does so by itself; else you have weeks to add it.",
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from procrastinate import JobContext
 
 from thurn.db.connect import Connection, connect, make_pool
 from thurn.db.fetch import rows
-from thurn.dns import publishing
+from thurn.dns import publishing, tlsa
 from thurn.dns.check import check_domain
 from thurn.dns.verdicts import Check
 from thurn.jobs.app import jobs, settings_of
@@ -18,6 +18,7 @@ from thurn.settings import Settings
 
 log = structlog.get_logger()
 _AT_A_TIME = 6
+_NEXT_KEYS = ("dkim-next", "tlsa")
 
 
 @jobs.periodic(cron="*/10 * * * *")
@@ -80,6 +81,7 @@ async def check_all(settings: Settings) -> int:
                 await db.set_autocommit(True)
                 try:
                     checks = await check_domain(db, domain_id, settings)
+                    await tlsa.keep(db, checks)
                     await _publish_next_keys(db, domain_id, checks, settings)
                 except NotFound:
                     pass  # removed meanwhile
@@ -91,13 +93,13 @@ async def check_all(settings: Settings) -> int:
 
 
 async def _publish_next_keys(db: Connection, domain_id: int, checks: list[Check], settings: Settings) -> None:
-    """The records of new DKIM keys, where we may: a rotation then needs nobody."""
-    if not any(check.record.kind == "dkim-next" and check.level == "warn" for check in checks):
+    """The records of new keys, where we may: a DKIM rotation, and a certificate under DANE, then need nobody."""
+    if not any(check.record.kind in _NEXT_KEYS and check.publish and check.level != "unknown" for check in checks):
         return
     domain = await get_domain_by_id(db, domain_id)
     if await publishing.get(db, domain) is None:
         return
     try:
-        await publishing.publish(db, domain, settings, kinds=("dkim-next",))
+        await publishing.publish(db, domain, settings, kinds=_NEXT_KEYS)
     except Conflict as refused:
         log.warning("cannot publish new keys", domain=domain["name"], why=str(refused))

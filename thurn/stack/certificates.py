@@ -20,10 +20,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from thurn.db.connect import conninfo
+from thurn.dns.tlsa import must_wait
 from thurn.settings import Settings
 from thurn.stack.files import File
 from thurn.stack.keeper import Kept
-from thurn.stack.tls import CERTIFICATE, NAMES, PAIR, SNI, sni_files, together
+from thurn.stack.tls import CERTIFICATE, NAMES, NEXT_KEY, PAIR, SNI, key_hash, sni_files, together
 
 log = structlog.get_logger()
 
@@ -122,8 +123,29 @@ def mail_host(settings: Settings) -> list[File]:
         candidates = [(settings.mail_certificate, settings.mail_key)]
     else:
         candidates = stored(settings.state, settings.hostname.lower())
-    found = best(candidates, settings.hostname.lower(), dt.datetime.now(dt.UTC))
-    return together(found.chain, found.key) if found else []
+    now = dt.datetime.now(dt.UTC)
+    found = best(candidates, settings.hostname.lower(), now)
+    if found is None:
+        return []
+    if _waits(settings, found.leaf, now):
+        return [File(NEXT_KEY, f"{key_hash(found.leaf)}\n")]
+    return [*together(found.chain, found.key), File(NEXT_KEY, "")]
+
+
+def _waits(settings: Settings, renewed: x509.Certificate, now: dt.datetime) -> bool:
+    """Whether others check the key by DNS, and DNS does not name this one yet."""
+    try:
+        shown = x509.load_pem_x509_certificate((settings.state / CERTIFICATE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    if key_hash(shown) == key_hash(renewed) or fault(shown, settings.hostname.lower(), now):
+        return False
+    with psycopg.connect(conninfo(settings, "system"), connect_timeout=3) as db:
+        seen = {str(key): since for key, since in db.execute("SELECT key, since FROM tlsa_seen").fetchall()}
+    return must_wait(
+        seen, shown=key_hash(shown), renewed=key_hash(renewed), now=now,
+        begins=shown.not_valid_before_utc, ends=shown.not_valid_after_utc,
+    )  # fmt: skip
 
 
 _looked = -1000.0  # when, on the monotonic clock
@@ -152,6 +174,8 @@ def reload(settings: Settings, changed: set[str]) -> None:
     A daemon that does not run reads them when it starts.
     """
     state = settings.state
+    if changed == {NEXT_KEY}:
+        return
     if SNI in changed:
         wanted = {f"{host}.pem" for host in _hosts((state / SNI).read_text())}
         for path in (state / NAMES).iterdir():

@@ -1,6 +1,7 @@
 """The files from which Postfix and Dovecot take their certificates; the self-signed one until there is a real one."""
 
 import datetime as dt
+import hashlib
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from thurn.stack.files import Directory, File
 
 CERTIFICATE = "tls/cert.pem"  # for people and tests: what the mail host shows
+NEXT_KEY = "tls/next-key"  # hash of the key of a renewed certificate that waits for its TLSA record; else empty
 PAIR = "tls/mail.pem"  # key and chain in one file, so that nobody ever reads one without the other
 NAMES = "tls/names"  # a pair for each further name
 SNI = "tls/sni"  # name -> pair, for Postfix
@@ -23,6 +25,14 @@ _LIFETIME = dt.timedelta(days=3650)
 def directories() -> list[Directory]:
     """Daemons read their key before they drop root, so nobody else may."""
     return [Directory("tls"), Directory(NAMES, 0o700)]
+
+
+def key_hash(certificate: x509.Certificate) -> str:
+    """SHA-256 of the public key in it (RFC 6698: 3 1 1), hexadecimal."""
+    key = certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return hashlib.sha256(key).hexdigest()
 
 
 def self_signed(hostname: str, now: dt.datetime | None = None) -> list[File]:

@@ -93,3 +93,13 @@ CREATE TABLE mailbox_import_row (
 );
 CREATE INDEX mailbox_import_row_open ON mailbox_import_row (import_id, line) WHERE made_at IS NULL AND problem = '';
 SELECT wall_off('mailbox_import_row');
+
+-- ---------------------------------------------------------------- DANE
+
+-- Keys that DNS names for port 25 of the mail host (TLSA 3 1 1), as the last look found. None: nobody checks by DANE.
+-- `keeper` holds a renewed certificate back until its key is among them.
+CREATE TABLE tlsa_seen (
+  key   text PRIMARY KEY,                      -- SHA-256 of the public key, hexadecimal
+  since timestamptz NOT NULL DEFAULT now()
+);
+GRANT SELECT, INSERT, DELETE ON tlsa_seen TO thurn_system;
