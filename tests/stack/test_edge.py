@@ -29,6 +29,15 @@ class _Echo(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_POST(self) -> None:  # takes everything and says how much that was
+        left = seen = int(self.headers["Content-Length"])
+        while left and (part := self.rfile.read(min(left, 1024 * 1024))):
+            left -= len(part)
+        self.send_response(200)
+        self.send_header("X-Seen", str(seen - left))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name in the base class
         pass
 
@@ -76,6 +85,7 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[tuple[
             found: dict[str, str] = json.loads(answer.read())
             return found
 
+        ask.port = port  # type: ignore[attr-defined]
         return ask
 
     yield open_door
@@ -84,6 +94,28 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[tuple[
         process.wait(10)
     behind.shutdown()
     behind.server_close()
+
+
+@pytest.mark.parametrize(("megabytes", "taken"), [(256, True), (300, False)])
+def test_a_file_of_256_mb_gets_through_and_what_is_larger_does_not(
+    doors: Callable[[tuple[str, ...]], Ask], megabytes: int, taken: bool
+) -> None:
+    doors(())(("X", "y"))  # Caddy runs
+    whole, part = megabytes * 1024 * 1024, bytes(1024 * 1024)
+    link = http.client.HTTPConnection("127.0.0.1", doors(()).port, timeout=60)  # type: ignore[attr-defined]
+    link.putrequest("POST", "/w/main/contacts/import")
+    link.putheader("Content-Length", str(whole))
+    link.endheaders()
+    try:
+        for _ in range(megabytes):
+            link.send(part)
+        answer = link.getresponse()
+    except OSError:  # it hangs up while more comes
+        assert not taken
+        return
+    assert (answer.status == 200) is taken, answer.status
+    if taken:
+        assert answer.headers["X-Seen"] == str(whole)
 
 
 LOOPBACK, INSIDE = "127.0.0.0/8", ("127.0.0.1/32", "10.0.0.0/8", "fd00::/8")

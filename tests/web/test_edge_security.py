@@ -7,6 +7,7 @@ from typing import Annotated
 import httpx
 import pytest
 from fastapi import APIRouter, Depends, Form, Request
+from starlette.types import Message, Receive, Scope, Send
 
 from thurn.accounts.sessions import SignedInAs, start_session
 from thurn.db.connect import Connection
@@ -15,6 +16,7 @@ from thurn.settings import Settings
 from thurn.web.app import create_app
 from thurn.web.csrf import check_csrf
 from thurn.web.edge import Db, Owner, SignedIn, Unscoped, client_ip, edge_secret, visitor_csrf
+from thurn.web.security import SMALL_BODY, UPLOAD_BODY, BodyTooLarge, Guard
 
 MakeAccount = Callable[..., Awaitable[int]]
 Signed = tuple[httpx.AsyncClient, SignedInAs]
@@ -240,6 +242,45 @@ async def test_over_https_cookies_are_secure_and_bound_to_the_host(settings: Set
     assert "Domain" not in cookie
     assert "strict-transport-security" in answer.headers
     assert answer.json()["ip"] == "192.0.2.7", "what the proxy added counts, not what the client claimed"
+
+
+@pytest.mark.parametrize(
+    ("path", "octets", "status"),
+    [
+        ("/w/main/contacts/import", UPLOAD_BODY, 200),
+        ("/w/main/contacts/import", UPLOAD_BODY + 1, 413),
+        ("/api/v1/imports", UPLOAD_BODY + 1, 413),
+        ("/w/main/contacts", SMALL_BODY, 200),
+        ("/w/main/contacts", SMALL_BODY + 1, 413),
+        ("/w/main/importer", SMALL_BODY + 1, 413),
+    ],
+)
+async def test_a_file_may_have_256_mb_and_anything_else_two(path: str, octets: int, status: int) -> None:
+    """Counted as it comes in, whatever was said about its length, and never held in memory here."""
+    left, part, answers = octets, bytes(1024 * 1024), []
+
+    async def receive() -> dict[str, object]:
+        nonlocal left
+        body = part[: min(left, len(part))]
+        left -= len(body)
+        return {"type": "http.request", "body": body, "more_body": left > 0}
+
+    async def reads_all(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Message) -> None:
+        answers.append(message["status"])
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"content-length", b"1")]}
+    asked = Guard(reads_all, https=False)(scope, receive, send)
+    if status == 200:
+        await asked
+        assert answers == [200]
+        return
+    with pytest.raises(BodyTooLarge, match=f"at most {256 if path.endswith(('import', 'imports')) else 2} MB"):
+        await asked
 
 
 async def test_nobody_can_claim_an_address_without_a_proxy_in_front(browser: httpx.AsyncClient) -> None:
