@@ -11,7 +11,10 @@ from axe_playwright_python.async_playwright import Axe
 from e2e_house import House
 from playwright.async_api import Page
 
-from thurn.db.connect import connect
+from tests.mailhost.dnsworld import knot_serving
+from thurn.db.connect import Connection, connect
+from thurn.dns import publishing
+from thurn.mailhost.service import add_domain, get_domain, remove_domain
 from thurn.settings import Settings
 from thurn.simulate import client
 from thurn.simulate.links import find_links
@@ -132,6 +135,27 @@ async def test_a_domain_without_reports_passes(installation: Settings, window: A
     page: Page = await window(house)
     at = f"{house.url}/domains/pretzel.example"
     assert await walk(page, [f"{at}/dmarc", f"{at}/tls", f"{at}/dmarc/reports"]) == []
+
+
+async def test_what_publishing_would_change_passes(main: House, window: Any):
+    name = "brotzeit.example"
+    with knot_serving() as knot:
+        access = {"server": "127.0.0.1", "port": str(knot.port), "key_name": "thurn-key", "key_secret": knot.secret}
+
+        async def furnish(db: Connection) -> None:
+            await add_domain(db, main.id, name=name, settings=main.settings)
+            await publishing.put(db, await get_domain(db, name), main.settings, provider="rfc2136", access=access)
+
+        await main.do(furnish)
+        try:
+            page: Page = await window(main)
+            at = f"{main.url}/domains/{name}/publish"
+            assert await walk(page, [f"{at}?look=1", f"{at}?ask=forget"]) == []
+            await page.goto(f"{at}?look=1")
+            for heading in ("To create", "To replace", "By hand"):
+                assert await page.get_by_role("heading", name=heading, level=2).is_visible()
+        finally:
+            await main.do(lambda db: remove_domain(db, name))
 
 
 async def test_the_page_of_the_guard_passes_empty_and_full(main: House, window: Any):

@@ -13,9 +13,10 @@ from typing import Any
 import e2e_house as furniture
 import pyotp
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from e2e_house import House
 from playwright.async_api import Page
-from test_every_page import walk
+from test_every_page import complaints, too_wide, walk
 
 from thurn.mailhost.mailboxes import add_mailbox
 
@@ -64,6 +65,11 @@ def found(house: House, secret: str, folder: str, subject: str) -> int:
         return len(client.search(None, "SUBJECT", f'"{subject}"')[1][0].split())
 
 
+async def looked_at(page: Page) -> list[str]:
+    """What axe and narrow screens complain of, on a page that is there for this one moment."""
+    return [*await too_wide(page), *await complaints(page, Axe())]
+
+
 async def test_the_whole_life_of_a_mailboxs_owner(house: House, window: Any) -> None:
     page: Page = await window()
     await enter(page, house)
@@ -97,10 +103,12 @@ async def test_the_whole_life_of_a_mailboxs_owner(house: House, window: Any) -> 
     await page.get_by_label("Password of the mailbox").fill(PASSWORD)
     await page.get_by_role("button", name="Set up two-factor").click()
     await page.get_by_role("heading", name="Set up your app").wait_for()
+    assert await looked_at(page) == []
     shown = (await page.locator(".copy code").inner_text()).replace(" ", "")
     await page.get_by_label("Six digits").fill(pyotp.TOTP(shown).at(int(time.time()) - 30))
     await page.get_by_role("button", name="Turn two-factor on").click()
     await page.get_by_role("heading", name="Two-factor is on").wait_for()
+    assert await looked_at(page) == []
     recovery = (await page.locator(".copy code").inner_text()).split()
     assert len(recovery) == 10
     assert await asyncio.to_thread(found, house, PASSWORD, "INBOX", "x") == -1
@@ -110,6 +118,8 @@ async def test_the_whole_life_of_a_mailboxs_owner(house: House, window: Any) -> 
     await page.get_by_role("button", name="Sign out").click()
     await page.get_by_text("You are signed out.").wait_for()
     await enter(page, house)
+    await page.get_by_label("Code").wait_for()
+    assert await looked_at(page) == []
     await page.get_by_label("Code").fill(recovery[0])
     await page.get_by_role("button", name="Continue").click()
     await page.get_by_role("heading", name="Your mailbox").wait_for()
