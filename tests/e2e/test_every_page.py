@@ -15,6 +15,8 @@ from tests.mailhost.dnsworld import knot_serving
 from thurn.db.connect import Connection, connect
 from thurn.dns import publishing
 from thurn.mailhost.service import add_domain, get_domain, remove_domain
+from thurn.reputation.dnsbl import judge, lists
+from thurn.reputation.watch import Subject, keep
 from thurn.settings import Settings
 from thurn.simulate import client
 from thurn.simulate.links import find_links
@@ -226,6 +228,27 @@ async def test_the_pages_of_shaping_pass_empty_and_full(main: House, window: Any
         assert await walk(page, pages) == []
         for table in ("pace", "shaping_state", "shaping_rule", "provider_answer"):
             await db.execute(f"DELETE FROM {table}")  # type: ignore[arg-type]  # noqa: S608
+
+
+async def test_the_page_of_reputation_passes_empty_and_full(main: House, window: Any):
+    page: Page = await window(main)
+    url = f"{main.settings.url}/house/reputation"
+    assert await walk(page, [url]) == []
+    async with await connect(main.settings, "system", autocommit=True) as db:
+        for subject, answers in (("192.0.2.7", ["127.0.0.2"]), ("2001:db8::1", ["127.255.255.254"])):
+            of = lists()["spamhaus-zen"]
+            await keep(db, Subject(subject), of, judge(of, answers))
+        await db.execute(
+            """INSERT INTO provider_answer (at, egress, provider, outcome, category, fingerprint, reply, n)
+               VALUES (now(), 'e1', 'microsoft', 'bounced', 'reputation-block', 'x', %s, 40)""",
+            [f"550 5.7.1 Unfortunately, messages from [192.0.2.7] weren't sent. {'x' * 80} (S3150)"],
+        )
+        await db.execute(
+            """INSERT INTO provider_figure VALUES
+                 ('google', 'brotzeit.example', now(), '{"spam_rate": 0.004, "auth_rate": 0.99}'),
+                 ('microsoft', '192.0.2.7', now(), '{"filter": "red", "traps": 3, "recipients": 900}')"""
+        )
+    assert await walk(page, [url]) == []
 
 
 async def test_pages_before_signing_in_and_errors_pass_too(bare: House, window: Any, faults: list[str]):

@@ -190,6 +190,7 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "bounce_warn": 0.1, "bounce_pause": 0.1, "complaint_warn": 0.1, "complaint_pause": 0.1, "least_mails": 1,
         "least_complaints": 1, "rule": None, "on": True, "any": [], "unless": [], "category": [], "outcome": "",
         "count": 3, "period": 60, "share": 0.1, "why": "", "todo": "", "link": "", "matches": "x", "differs": "x",
+        "key": "x", "client_id": "", "client_secret": "", "refresh_token": "",
         "mailboxes": [{"address": "fresh@nowhere.example"}],  # an answer names what was asked for
     }  # fmt: skip
     return {"json": {name: samples[name] for name in schema["properties"]}}

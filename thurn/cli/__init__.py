@@ -33,6 +33,7 @@ COMMANDS = {
     "simulate": "simulate",
     "feedback": "feedback",
     "reports": "reports",
+    "reputation": "reputation",
     "guard": "guard",
     "shaping": "shaping",
     "trace": "trace",

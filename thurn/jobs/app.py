@@ -22,6 +22,7 @@ TASK_MODULES = [
     "thurn.webmail.jobs",
     "thurn.spam.jobs",
     "thurn.portal.jobs",
+    "thurn.reputation.jobs",
     "thurn.relays.jobs",
 ]
 
