@@ -4,7 +4,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from thurn.campaigns import pace
@@ -18,6 +18,8 @@ OFFICE = Window(frozenset({1, 2, 3, 4, 5}), time(9), time(17), BERLIN)
 NIGHT = Window(frozenset({5}), time(22), time(2), BERLIN)
 SATURDAY = Window(frozenset({6}), time(0), time(0), BERLIN)
 
+# On a busy machine every example takes its time.
+patient = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 windows = st.builds(
     Window,
     st.frozensets(st.integers(1, 7), min_size=1),
@@ -49,6 +51,7 @@ def test_a_window_is_open_at_its_own_hours(window: Window, moment: str, is_open:
     assert window.is_open(datetime.fromisoformat(moment)) is is_open
 
 
+@patient
 @given(windows, moments)
 def test_the_next_opening_is_open_and_not_long_ago(window: Window, moment: datetime) -> None:
     found = window.next_opening(moment)
@@ -59,7 +62,7 @@ def test_the_next_opening_is_open_and_not_long_ago(window: Window, moment: datet
 
 async def test_postgresql_opens_a_window_at_the_same_moments(system: Connection) -> None:
     cases: list[tuple[Window, datetime]] = []
-    settings(max_examples=300, database=None)(given(windows, moments)(lambda w, m: cases.append((w, m))))()
+    settings(patient, max_examples=300)(given(windows, moments)(lambda w, m: cases.append((w, m))))()
     for window, moment in cases:
         row = await (
             await system.execute(
@@ -145,6 +148,7 @@ def test_what_somebody_types_is_read() -> None:
     assert pace.speed_of("none")["speed_limit"] is None
 
 
+@patient
 @given(st.text(max_size=12))
 def test_what_cannot_be_read_is_refused_in_words(text: str) -> None:
     for read in (pace.hour_of, pace.speed_of, pace.limit_of, pace.priority_of):

@@ -186,16 +186,17 @@ async def test_the_pages_of_delivery_pass(main: House, window: Any):
                       RETURNING id),
                 p AS (INSERT INTO pool (name) VALUES ('newsletters') RETURNING id),
                 m AS (INSERT INTO pool_egress (pool_id, egress_id) SELECT p.id, e.id FROM p, e),
-                l AS (INSERT INTO provider_limit (egress_id, provider, connections) SELECT e.id, 'google', 2 FROM e)
+                l AS (INSERT INTO provider_limit (egress_id, provider, connections) SELECT e.id, 'google', 2 FROM e),
+                h AS (INSERT INTO hold (provider, reason) VALUES ('qq', 'A-reason-in-one-word-' || repeat('x', 200)))
            INSERT INTO pool_rule (stream, workspace_id, pool_id)
            SELECT 'marketing', 1, p.id FROM p RETURNING 1 AS done"""
     )
-    paths = ("addresses", "addresses?ask=remove-out2", "addresses?ask=helo-out2", "pools", "providers")
+    paths = ("addresses", "addresses?ask=remove-out2", "addresses?ask=helo-out2", "pools", "providers", "queue")
     try:
-        assert await walk(page, [f"{url}/{path}" for path in (*paths, "providers/google")]) == []
+        assert await walk(page, [f"{url}/{path}" for path in (*paths, "providers/google", "queue?ask=hold-all")]) == []
     finally:  # other tests send by this installation
         await main.row(
-            """WITH p AS (DELETE FROM pool WHERE name = 'newsletters')
+            """WITH p AS (DELETE FROM pool WHERE name = 'newsletters'), h AS (DELETE FROM hold)
                DELETE FROM egress WHERE name = 'out2' RETURNING 1 AS done"""
         )
 

@@ -32,47 +32,49 @@ def address(number: int, mark: object) -> str:
 _ADDRESS = "(%(kinds)s::text[])[1 + i %% 12] || '.' || i || '.' || %(t)s || '@' || (%(domains)s::text[])[1 + i %% 5]"
 
 
-async def launch(settings: Settings, recipients: int) -> tuple[int, list[str]]:
+async def launch(
+    settings: Settings, recipients: int, *, workspace: int = 1, domain: str = "house.example"
+) -> tuple[int, list[str]]:
     """Launch a campaign to `recipients` people at four providers; returns its id and the addresses."""
     async with await connect(settings, "system", autocommit=True) as db, db.transaction():
-        if not await (await db.execute("SELECT 1 FROM domain WHERE name = 'house.example'")).fetchone():
-            domain = await add_domain(db, 1, name="house.example", settings=settings)
-            found = facts(await get_domain_by_id(db, domain), settings)
+        if not await (await db.execute("SELECT 1 FROM domain WHERE name = %s", [domain])).fetchone():
+            number = await add_domain(db, workspace, name=domain, settings=settings)
+            found = facts(await get_domain_by_id(db, number), settings)
             client.publish(
                 settings, [{"name": r.name, "type": r.type, "value": v} for r in records(found) for v in r.values]
             )
-            await check_domain(db, domain, settings)
+            await check_domain(db, number, settings)
         row = await (
             await db.execute(
                 "INSERT INTO template (workspace_id, name, kind, subject, source)"
-                " VALUES (1, 'T' || clock_timestamp(), 'html', 'Hi', %s) RETURNING id",
-                [HTML],
+                " VALUES (%s, 'T' || clock_timestamp(), 'html', 'Hi', %s) RETURNING id",
+                [workspace, HTML],
             )
         ).fetchone()
         template = (row or {})["id"]
         row = await (
             await db.execute(
-                f"""WITH l AS (INSERT INTO list (workspace_id, name) VALUES (1, 'L' || %(t)s) RETURNING id),
+                f"""WITH l AS (INSERT INTO list (workspace_id, name) VALUES (%(w)s, 'L' || %(t)s) RETURNING id),
                         c AS (INSERT INTO contact (workspace_id, email)
-                              SELECT 1, {_ADDRESS}
+                              SELECT %(w)s, {_ADDRESS}
                               FROM generate_series(1, %(n)s) i RETURNING id),
                         m AS (INSERT INTO list_member (list_id, contact_id, workspace_id)
-                              SELECT l.id, c.id, 1 FROM l, c)
+                              SELECT l.id, c.id, %(w)s FROM l, c)
                    SELECT id FROM l""",  # noqa: S608 - a constant
-                {"t": str(template), "n": recipients, "kinds": list(KINDS), "domains": list(DOMAINS)},
+                {"w": workspace, "t": str(template), "n": recipients, "kinds": list(KINDS), "domains": list(DOMAINS)},
             )
         ).fetchone()
         campaign = await service.create(
             db,
-            1,
+            workspace,
             name="Fault",
             from_name="House",
-            from_address="post@house.example",
+            from_address=f"post@{domain}",
             template_id=template,
             list_ids=[(row or {})["id"]],
         )
     async with await connect(settings, "system") as db:
-        await service.launch(db, 1, campaign, settings)
+        await service.launch(db, workspace, campaign, settings)
     return campaign, [address(i, template) for i in range(1, recipients + 1)]
 
 

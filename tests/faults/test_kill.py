@@ -4,9 +4,17 @@
 sets the clock.
 """
 
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
 import pytest
+from campaigns import accepted, launch, tallies, wait_until_accepted, wait_until_settled
 from cases import run
 
+from thurn.campaigns import service
+from thurn.db.connect import connect
+from thurn.db.fetch import one
 from thurn.settings import Settings
 
 RECIPIENTS = 1000
@@ -17,3 +25,65 @@ RECIPIENTS = 1000
 async def test_a_fault_in_mid_campaign_skips_nobody_and_repeats_nobody(sending: Settings, case: str) -> None:
     count = await run(sending, case, RECIPIENTS, seed=1, times=1)
     assert (count.missing, count.duplicates) == (0, 0)
+
+
+async def _last_hand_over(settings: Settings, campaign: int) -> datetime:
+    async with await connect(settings, "system", autocommit=True) as db:
+        row = await one(
+            db, "SELECT max(at) AS at FROM event WHERE campaign_id = %s AND kind = 'handed_over'", [campaign]
+        )
+        assert isinstance(row["at"], datetime)
+        return row["at"]
+
+
+@pytest.mark.stack
+async def test_pause_resume_and_cancel_act_within_two_seconds(sending: Settings) -> None:
+    before = accepted(sending)
+    campaign, _ = await launch(sending, 6000)
+    wait_until_accepted(sending, before + 300)
+    async with await connect(sending, "system") as db:
+        await service.pause(db, 1, campaign)
+    paused = datetime.now(UTC)
+    await asyncio.sleep(4)  # what is being written down takes a moment, and nothing may follow it
+    assert await _last_hand_over(sending, campaign) - paused < timedelta(seconds=2)
+    handed = tallies(sending, campaign)["handed_over"]
+    assert handed < 6000, "it was over before it was paused"
+    async with await connect(sending, "system") as db:
+        await service.resume(db, 1, campaign)
+    resumed = datetime.now(UTC)
+    wait_until_accepted(sending, before + handed)
+    async with await connect(sending, "system", autocommit=True) as db:
+        row = await one(
+            db,
+            "SELECT min(at) AS at FROM event WHERE campaign_id = %s AND kind = 'handed_over' AND at > %s",
+            [campaign, resumed],
+        )
+    assert row["at"] - resumed < timedelta(seconds=2)
+    async with await connect(sending, "system") as db:
+        await service.cancel(db, 1, campaign)
+    cancelled = datetime.now(UTC)
+    end = time.monotonic() + 60
+    while True:
+        async with await connect(sending, "system", autocommit=True) as db:
+            row = await one(db, "SELECT finished_at FROM campaign WHERE id = %s", [campaign])
+        if row["finished_at"]:
+            break
+        assert time.monotonic() < end, "the cancelled campaign does not end"
+        await asyncio.sleep(0.2)
+    assert await _last_hand_over(sending, campaign) - cancelled < timedelta(seconds=2)
+    found = tallies(sending, campaign)
+    assert found["handed_over"] + found["cancelled"] == 6000
+
+
+@pytest.mark.stack
+async def test_a_workspace_with_ten_does_not_wait_for_one_with_thousands(sending: Settings) -> None:
+    async with await connect(sending, "system", autocommit=True) as db:
+        row = await one(db, "INSERT INTO workspace (slug, name) VALUES ('inn', 'The Inn') RETURNING id", [])
+    before = accepted(sending)
+    many, _ = await launch(sending, 6000)
+    wait_until_accepted(sending, before + 100)
+    few, _ = await launch(sending, 10, workspace=row["id"], domain="inn.example")
+    wait_until_settled(sending, few, 10)
+    assert tallies(sending, many)["handed_over"] < 6000
+    async with await connect(sending, "system") as db:
+        await service.cancel(db, 1, many)

@@ -121,6 +121,7 @@ async def theirs(system: Connection, other_workspace: int) -> Theirs:
         assert row is not None
         values |= row
     values |= {"egress_name": "gone", "pool": "gone", "pool_rule": 32000, "provider": "nobody"}
+    values["hold_id"] = 2**31 - 1
     values["relay"] = 32000  # belongs to the installation; there is none of this number
     values["key_id"], _ = await create_api_key(system, other_workspace, SECRET)
     values["workspace_slug"] = "nobody"
@@ -179,7 +180,7 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "bind4": "192.0.2.4", "bind6": "", "helo": "", "pool": "gone", "weight": 1, "egress": "",
         "stream": "marketing", "workspace": "", "campaign": None,
         "per_connection": 1, "backoff": 60,
-        "speed_limit": 5, "speed_unit": "hour", "priority": "low", "window": None,
+        "workspace_id": 2**31 - 1, "speed_limit": 5, "speed_unit": "hour", "priority": "low", "window": None,
         "client": "198.51.100.7", "network": "192.0.2.0/24", "minutes": 5, "note": "n", "detail": "d",
         "reason": "manual", "days": 30, "everywhere": False,
         "host": "x.example", "port": 993, "login": "x", "fingerprint": "", "secret": "x", "folder": "INBOX",
@@ -239,6 +240,7 @@ async def test_every_operation_needs_a_key_and_is_described(browser: httpx.Async
             "suppression_id",
             "report_id",
             "relay",
+            "hold_id",
             "egress_name",
             "pool",
             "pool_rule",

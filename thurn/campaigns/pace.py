@@ -72,9 +72,12 @@ class Pace:
     priority: Priority = "normal"
     window: Window | None = None
 
-    def waits_until(self, at: datetime) -> datetime | None:
-        """When mail may leave again; None: now."""
-        return None if self.window is None or self.window.is_open(at) else self.window.next_opening(at)
+    def waits_until(self, at: datetime) -> str:
+        """When mail may leave again, such as "Monday 09:00 (Europe/Berlin)"; empty: now."""
+        if self.window is None or self.window.is_open(at):
+            return ""
+        opens = self.window.next_opening(at)
+        return f"{DAYS[opens.isoweekday() - 1]} {opens:%H:%M} ({self.window.zone})"
 
     def in_words(self) -> str:
         """A sentence for the campaign's pages; empty when nothing is limited."""

@@ -20,6 +20,7 @@ from thurn.log import configure_logging
 from thurn.settings import Settings
 from thurn.stack.files import File, place
 from thurn.stack.logrotate import rotate
+from thurn.stack.out_control import tend
 from thurn.stack.postfix_out import TRANSPORTS
 from thurn.stack.removed import destroy_due
 
@@ -76,6 +77,10 @@ def tidy(settings: Settings) -> None:
         destroy_due(settings)
     except (psycopg.Error, OSError, subprocess.SubprocessError) as error:
         log.warning("cannot destroy what is due", error=str(error))
+    try:
+        tend(settings)
+    except (psycopg.Error, OSError, subprocess.SubprocessError) as error:
+        log.warning("cannot tend the queue of out", error=str(error))
 
 
 def wait(path: Path, before: int, seconds: float) -> None:

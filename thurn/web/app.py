@@ -28,7 +28,8 @@ from thurn.web.security import Guard
 
 FEATURES = (
     "accounts", "audience", "content", "campaigns", "certificates", "moves", "mailhost", "portal", "trace",
-    "spam", "guard", "feedback", "delivery", "shaping", "relays", "dmarc", "feeds", "reputation",
+    "spam", "guard", "feedback", "delivery", "queue", "shaping", "relays", "dmarc", "feeds",
+    "reputation",
 )  # fmt: skip
 API = "/api/v1"
 _STATIC = Path(__file__).parent / "static"

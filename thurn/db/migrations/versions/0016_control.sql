@@ -64,3 +64,41 @@ CREATE INDEX queue_retry_open ON queue_retry (node) WHERE done_at IS NULL;
 
 GRANT SELECT ON campaign_due TO thurn_system;
 GRANT SELECT, INSERT, UPDATE, DELETE ON hold, queue_retry TO thurn_app, thurn_system;
+
+-- What the queue page shows, over all workspaces: for operators, who see numbers and names of campaigns, never people.
+-- Only campaigns are looked at of which something may still be on its way.
+CREATE FUNCTION queue_campaigns() RETURNS TABLE (
+    campaign_id bigint, campaign text, workspace_id int, workspace text, state text, priority text, provider text,
+    waiting bigint, since timestamptz)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+  SELECT c.id, c.name, w.id, w.name, c.state, c.priority, t.provider,
+         greatest(0, sum(CASE WHEN t.measure = 'recipients' THEN t.n ELSE -t.n END))::bigint, c.started_at
+  FROM campaign c JOIN workspace w ON w.id = c.workspace_id JOIN campaign_tally t ON t.campaign_id = c.id
+  WHERE c.state IN ('launching', 'sending', 'paused')
+    AND t.measure IN ('recipients', 'handed_over', 'suppressed', 'cancelled', 'failed')
+  GROUP BY c.id, w.id, t.provider
+  HAVING sum(CASE WHEN t.measure = 'recipients' THEN t.n ELSE -t.n END) > 0 $$;
+
+CREATE FUNCTION queue_lanes() RETURNS TABLE (egress_id smallint, provider text, on_the_way bigint, retrying bigint)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+  SELECT t.egress_id, t.provider,
+         greatest(0, sum(CASE WHEN t.measure = 'handed_over' THEN t.n ELSE -t.n END))::bigint,
+         greatest(0, coalesce(sum(t.n) FILTER (WHERE t.measure = 'deferred'), 0))::bigint
+  FROM campaign c JOIN lane_tally t ON t.campaign_id = c.id
+  WHERE c.state IN ('launching', 'sending', 'paused', 'cancelled')
+    AND (c.finished_at IS NULL OR c.finished_at > now() - interval '10 days')
+  GROUP BY t.egress_id, t.provider $$;
+
+CREATE FUNCTION queue_reasons() RETURNS TABLE (
+    egress_id smallint, provider text, category text, mails bigint, oldest timestamptz, reply text)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+  SELECT coalesce(d.egress, 1::smallint), d.provider, coalesce(d.category, 'other'), count(*), min(d.handed_over_at),
+         max(d.reply)
+  FROM campaign c JOIN delivery d ON d.campaign_id = c.id
+  WHERE c.state IN ('launching', 'sending', 'paused', 'cancelled')
+    AND (c.finished_at IS NULL OR c.finished_at > now() - interval '10 days')
+    AND d.state IN ('deferred', 'bounced', 'failed') AND d.state = 'deferred'   -- the first for delivery_trouble
+  GROUP BY 1, 2, 3 $$;
+
+REVOKE ALL ON FUNCTION queue_campaigns, queue_lanes, queue_reasons FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION queue_campaigns, queue_lanes, queue_reasons TO thurn_app, thurn_system;

@@ -1,0 +1,126 @@
+"""Hold, release and retry, done by root to the queue of a real `out`."""
+
+import os
+import smtplib
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from stackworld import Outside
+
+from thurn.db.connect import conninfo
+from thurn.mail.tokens import VerpTokens
+from thurn.secrets import Secrets
+from thurn.settings import Settings
+from thurn.stack.out_control import HELD, tend
+
+pytestmark = pytest.mark.stack
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def put_off(stack: Settings) -> Iterator[dict[str, str]]:
+    """Provider -> queue id of a mail that `out` could not deliver, for the receivers are away."""
+    tokens, found = VerpTokens(Secrets(stack.state).derive("verp")), {}
+    with psycopg.connect(conninfo(stack, "system"), autocommit=True) as db:
+        for number, provider in enumerate(("gmx", "google"), 1):
+            db.execute(
+                """INSERT INTO delivery (campaign_id, id, workspace_id, contact_id, recipient, provider, state)
+                   VALUES (77, %s, 1, %s, %s, %s, 'deferred')""",
+                [number, number, f"r{number}@{provider}.example", provider],
+            )
+            sender = f"{tokens.local_part('e1', provider, 77, number)}@bounce.house.example"
+            with smtplib.SMTP("127.0.0.1", stack.port["out"]) as client:
+                client.ehlo()
+                client.mail(sender)
+                client.rcpt(f"r{number}@{provider}.example")
+                code, words = client.data(b"Subject: hello\r\n\r\nHello\r\n")
+            assert code == 250
+            found[provider] = words.decode().rpartition("queued as ")[2].strip()
+            db.execute("INSERT INTO queue_entry VALUES ('main', %s, 77, %s)", [found[provider], number])
+        until(lambda: all(place(stack, each) == "deferred" for each in found.values()))
+        yield found
+        for table in ("delivery", "queue_entry", "hold", "queue_retry"):
+            db.execute(f"DELETE FROM {table}")  # noqa: S608
+
+
+def place(settings: Settings, queue_id: str) -> str:
+    """The queue that a mail is in; empty if it has left."""
+    file = path(settings, queue_id)
+    return file.relative_to(settings.state / "out" / "queue").parts[0] if file else ""
+
+
+def path(settings: Settings, queue_id: str) -> Path | None:
+    queues = ("incoming", "active", "deferred", "hold")
+    files = (file for name in queues for file in (settings.state / "out" / "queue" / name).rglob(queue_id))
+    return next(files, None)
+
+
+def later(settings: Settings, queue_id: str) -> None:
+    """Make a mail due in an hour only."""
+    until(lambda: place(settings, queue_id) == "deferred")
+    file = path(settings, queue_id)
+    assert file is not None
+    os.utime(file, (time.time() + 3600,) * 2)
+
+
+def execute(settings: Settings, query: str) -> None:
+    with psycopg.connect(conninfo(settings, "system"), autocommit=True) as db:
+        db.execute(query)  # type: ignore[call-overload]
+
+
+def test_what_is_held_waits_in_postfix_and_goes_on_when_it_is_released(
+    stack: Settings, put_off: dict[str, str], outside: Outside
+) -> None:
+    for queue_id in put_off.values():
+        later(stack, queue_id)
+    execute(stack, "INSERT INTO hold (provider) VALUES ('gmx')")
+    tend(stack)
+    tend(stack)
+    assert {provider: place(stack, each) for provider, each in put_off.items()} == {"gmx": "hold", "google": "deferred"}
+    execute(stack, "INSERT INTO queue_retry (node) VALUES ('main')")
+    tend(stack)
+    until(lambda: not place(stack, put_off["google"]))
+    assert place(stack, put_off["gmx"]) == "hold"
+    execute(stack, "DELETE FROM hold")
+    tend(stack)
+    until(lambda: not place(stack, put_off["gmx"]))
+    assert sorted(mail[1][0] for mail in outside.received) == ["r1@gmx.example", "r2@google.example"]
+    assert not (stack.state / HELD).read_text().strip()
+
+
+def test_a_retry_of_one_provider_leaves_the_others_their_time(
+    stack: Settings, put_off: dict[str, str], outside: Outside
+) -> None:
+    for queue_id in put_off.values():
+        later(stack, queue_id)
+    execute(stack, "INSERT INTO queue_retry (node, provider) VALUES ('main', 'google'), ('elsewhere', 'gmx')")
+    tend(stack)
+    until(lambda: not place(stack, put_off["google"]))
+    assert place(stack, put_off["gmx"]) == "deferred"
+    assert [mail[1][0] for mail in outside.received] == ["r2@google.example"]
+    with psycopg.connect(conninfo(stack, "system")) as db:
+        rows = db.execute("SELECT node, mails, done_at IS NOT NULL FROM queue_retry ORDER BY node").fetchall()
+    assert rows == [("elsewhere", None, False), ("main", 1, True)]
+
+
+def test_what_an_administrator_holds_by_hand_is_left_alone(
+    stack: Settings, put_off: dict[str, str], outside: Outside
+) -> None:
+    subprocess.run(["postsuper", "-c", stack.state / "out/etc", "-h", put_off["gmx"]], check=True, capture_output=True)
+    execute(stack, "INSERT INTO hold (provider) VALUES ('google')")
+    tend(stack)
+    execute(stack, "DELETE FROM hold")
+    tend(stack)
+    until(lambda: not place(stack, put_off["google"]))
+    assert place(stack, put_off["gmx"]) == "hold"
+    subprocess.run(["postsuper", "-c", stack.state / "out/etc", "-d", put_off["gmx"]], check=True, capture_output=True)
