@@ -129,6 +129,7 @@ async def bakery(installation: Settings) -> dict[str, Any]:
         "mailbox": "anna@bakery.example",
         "delivery": delivery["id"],
         "move": await furniture.moved(house),
+        **await furniture.fed(house),
         "trace": await furniture.traced(house),
         "held": await furniture.held(house, "anna@bakery.example"),
     }

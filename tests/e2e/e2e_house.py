@@ -23,6 +23,7 @@ from thurn.dns.check import check_domain
 from thurn.dns.facts import facts
 from thurn.dns.records import records
 from thurn.feedback.reports import upload
+from thurn.feeds import service as feeds
 from thurn.mailhost import aliases, app_passwords, box_import, bulk, forwards, rights, rotate
 from thurn.mailhost.mailboxes import add_mailbox, get_mailbox, remove_mailbox
 from thurn.mailhost.service import add_domain, get_domain, get_domain_by_id
@@ -350,6 +351,28 @@ async def moved(house: House) -> int:
             {"move": row["id"], "w": house.id},
         )
         return int(row["id"])
+
+
+async def fed(house: House) -> dict[str, int]:
+    """A mailbox elsewhere that cannot be opened, and a service that calls."""
+
+    async def work(db: Connection) -> dict[str, int]:
+        host = "imap.a-rather-long-provider-name.example"
+        new = feeds.New("Bounces at the old provider", "imap", "secret", host, 993, "bounces@bakery.example")
+        box = await feeds.add(db, house.id, new, settings=house.settings)
+        await db.execute(
+            """UPDATE feed SET state = 'broken', reason = 'imap.a-rather-long-provider-name.example does not take this '
+                 'user name and password. It says: [AUTHENTICATIONFAILED] Authentication failed.' WHERE id = %s""",
+            [box],
+        )
+        hook = await feeds.add(db, house.id, feeds.New("Receipts by Postmark", "postmark"), settings=house.settings)
+        await db.execute(
+            "UPDATE feed SET state = 'ok', read_at = now(), taken = 41386, matched = 41002, refused = 2 WHERE id = %s",
+            [hook],
+        )
+        return {"box": box, "hook": hook}
+
+    return await house.do(work)
 
 
 async def reported(house: House, domain: str) -> None:

@@ -28,7 +28,8 @@ EMPTY = (
     "/contacts/new", "/contacts/import", "/contacts/lists", "/contacts/imports", "/domains", "/domains/new",
     "/domains/certificates", "/mailboxes", "/mailboxes/new", "/mailboxes/moves", "/mailboxes/moves/new",
     "/mailboxes/aliases", "/mailboxes/forwards", "/mailboxes/import", "/mailboxes/removed", "/trace", "/quarantine",
-    "/suppression", "/suppression/add", "/suppression/import", "/feedback",
+    "/suppression", "/suppression/add", "/suppression/import", "/feedback", "/feeds", "/feeds/new",
+    "/feeds/new?kind=imap",
 )  # fmt: skip
 FULL = (
     "", "/campaigns", "/campaigns?state=draft", "/campaigns/new", "/campaigns/{draft}/edit", "/campaigns/{draft}/check",
@@ -46,7 +47,8 @@ FULL = (
     "/mailboxes/{mailbox}?ask=disable", "/mailboxes/{mailbox}/portal", "/mailboxes/aliases",
     "/mailboxes/aliases?q=nobody", "/mailboxes/forwards", "/mailboxes/import", "/mailboxes/moves",
     "/mailboxes/import/{checked}", "/mailboxes/import/{stopped}", "/mailboxes/removed", "/mailboxes/moves/{move}",
-    "/mailboxes/moves/many",
+    "/mailboxes/moves/many", "/feeds", "/feeds/{box}", "/feeds/{hook}", "/feeds/{hook}?ask=remove",
+    "/feeds/new?kind=ses",
     "/quarantine", "/quarantine?q=nothing-like-it", "/quarantine/{held}", "/quarantine/{held}?ask=release",
     "/suppression", "/suppression?q=nobody-has-this", "/suppression/{suppressed}",
     "/suppression/{suppressed}?ask=remove", "/feedback", "/feedback?q=nobody-has-this", "/feedback/{returned}",
