@@ -92,6 +92,7 @@ mail_uid = thurn-mail
 mail_gid = thurn-mail
 first_valid_uid = 1
 auth_username_chars =
+auth_failure_delay = 0
 passdb {{
   driver = passwd-file
   args = scheme=PLAIN {home}/users
