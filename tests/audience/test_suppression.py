@@ -69,22 +69,22 @@ async def listed(db: Connection) -> dict[str, tuple[int | None, str]]:
     return {row["address"]: (row["workspace_id"], row["reason"]) for row in found}
 
 
-@pytest.mark.parametrize(
-    ("first", "then", "stands"),
-    [
-        ("bounce", "complaint", "bounce"),
-        ("complaint", "bounce", "complaint"),
-        ("soft-bounces", "bounce", "bounce"),
-        ("bounce", "soft-bounces", "bounce"),
-        ("unsubscribed", "complaint", "complaint"),
-        ("unsubscribed", "soft-bounces", "soft-bounces"),
-        ("manual", "unsubscribed", "manual"),
-    ],
-)
-async def test_what_bars_more_or_longer_stands(system: Connection, first: Reason, then: Reason, stands: str) -> None:
-    for reason in (first, then):
-        await suppression.suppress(system, Found(1, "Ann@X.example", reason, f"said {reason}"))
-    assert await listed(system) == {"ann@x.example": (1, stands)}
+STRONGER: list[tuple[Reason, Reason, Reason]] = [  # first, then, what stands
+    ("bounce", "complaint", "bounce"),
+    ("complaint", "bounce", "complaint"),
+    ("soft-bounces", "bounce", "bounce"),
+    ("bounce", "soft-bounces", "bounce"),
+    ("unsubscribed", "complaint", "complaint"),
+    ("unsubscribed", "soft-bounces", "soft-bounces"),
+    ("manual", "unsubscribed", "manual"),
+]
+
+
+async def test_what_bars_more_or_longer_stands(system: Connection) -> None:
+    for n, (first, then, _) in enumerate(STRONGER):
+        for reason in (first, then):
+            await suppression.suppress(system, Found(1, f"P{n}@X.example", reason, f"said {reason}"))
+    assert await listed(system) == {f"p{n}@x.example": (1, stands) for n, (_, _, stands) in enumerate(STRONGER)}
 
 
 async def test_it_is_added_undone_and_remembered(app_pool: Pool, system: Connection) -> None:
@@ -105,11 +105,12 @@ async def test_it_is_added_undone_and_remembered(app_pool: Pool, system: Connect
     ]
 
 
-@pytest.mark.parametrize("address", ["", "@", "a@", "a b@x.example", "a@b\0.example", "x" * 2000])
-async def test_what_is_no_address_is_refused(app_pool: Pool, system: Connection, address: str) -> None:
+async def test_what_is_no_address_is_refused(app_pool: Pool, system: Connection) -> None:
     async with in_workspace(app_pool, 1) as db:
-        with pytest.raises(Invalid):
-            await suppression.add(db, 1, address, actor="a")
+        for address in ("", "@", "a@", "a b@x.example", "a@b\0.example", "x" * 2000):
+            with pytest.raises(Invalid):
+                await suppression.add(db, 1, address, actor="a")
+    assert await listed(system) == {}
 
 
 async def test_a_workspace_sees_its_own_and_only_the_operator_changes_what_bars_everybody(
@@ -200,12 +201,10 @@ async def test_addresses_alone_are_enough_and_a_second_time_changes_nothing(
     assert ((first.added, first.known), (again.added, again.known)) == ((2, 0), (0, 2))
 
 
-@pytest.mark.parametrize("data", [b"", b"PK\x03\x04xx", b"name\nx\n", bytes(range(256)) * 20])
-async def test_what_is_no_such_file_is_refused_whole(
-    app_pool: Pool, system: Connection, tmp_path: Path, data: bytes
-) -> None:
-    with pytest.raises(NotCsv):
-        await load(app_pool, tmp_path / "x.csv", data)
+async def test_what_is_no_such_file_is_refused_whole(app_pool: Pool, system: Connection, tmp_path: Path) -> None:
+    for data in (b"", b"PK\x03\x04xx", b"name\nx\n", bytes(range(256)) * 20):
+        with pytest.raises(NotCsv):
+            await load(app_pool, tmp_path / "x.csv", data)
     assert await listed(system) == {}
 
 
@@ -292,31 +291,36 @@ async def test_a_sign_of_life_starts_the_count_anew(
     assert await listed(system) == {}
 
 
-@pytest.mark.parametrize(
-    "category",
-    ["policy-block", "reputation-block", "spam-refused", "content-refused", "too-large", "auth-failure", "expired",
-     "rate-limited", "network", "greylisted", "system-error", "other"],
+NOT_THE_ADDRESS = (
+    "policy-block", "reputation-block", "spam-refused", "content-refused", "too-large", "auth-failure", "expired",
+    "rate-limited", "network", "greylisted", "system-error", "other",
 )  # fmt: skip
+
+
 async def test_what_is_not_the_address_to_blame_never_suppresses(
-    system: Connection, campaign: Callable[..., Awaitable[int]], category: str
+    system: Connection, campaign: Callable[..., Awaitable[int]]
 ) -> None:
-    for day in range(20, -1, -2):
-        await happened(system, await campaign(), "bounced", day, category, hard=False)
-    assert await listed(system) == {}
+    for category in NOT_THE_ADDRESS:
+        for day in range(20, -1, -4):
+            number = await campaign(email=f"{category}@x.example")
+            await happened(system, number, "bounced", day, category, hard=False)
+    bounced = await one(system, "SELECT count(*) AS n FROM event WHERE kind = 'bounced'")
+    assert (bounced["n"], await listed(system)) == (len(NOT_THE_ADDRESS) * 6, {})
 
 
-@pytest.mark.parametrize("reason", list(RULES))
-@pytest.mark.parametrize("workspace", [1, None])
 async def test_who_was_suppressed_a_second_ago_is_left_out_with_the_reason(
-    system: Connection, app_pool: Pool, campaign: Callable[..., Awaitable[int]], reason: Reason, workspace: int | None
+    system: Connection, app_pool: Pool, campaign: Callable[..., Awaitable[int]]
 ) -> None:
-    number = await campaign("queued")
-    async with in_workspace(app_pool, 1) as db:
-        await suppression.add(db, workspace, "ann@x.example", actor="a", reason=reason)
-    assert await claim(system, Lane(1, number, "other"), 1, 10) == []
-    await fold(system)
-    row = await one(system, "SELECT state::text, category FROM delivery")
-    assert (row["state"], row["category"]) == ("suppressed", reason)
+    for workspace in (1, None):
+        for reason in RULES:
+            address = f"{reason}.{workspace}@x.example"
+            number = await campaign("queued", address.title())
+            async with in_workspace(app_pool, 1) as db:
+                await suppression.add(db, workspace, address, actor="a", reason=reason)
+            assert await claim(system, Lane(1, number, "other"), 1, 10) == []
+            await fold(system)
+            row = await one(system, "SELECT state::text, category FROM delivery WHERE campaign_id = %s", [number])
+            assert (row["state"], row["category"]) == ("suppressed", reason)
 
 
 async def test_a_neighbour_of_a_suppressed_address_is_written_to(

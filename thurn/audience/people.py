@@ -110,6 +110,8 @@ def stop_of(event: Row) -> Stop:
         return Stop(event["at"], "done", icon, text, *common)
     painted, icon, text = _KINDS.get(kind, ("", "info", label(kind)))
     more = _MORE.get(kind, "")
+    if kind == "suppressed" and detail.get("category") in WHY_SUPPRESSED:
+        more = f"{WHY_SUPPRESSED[detail['category']]}: see the suppression list."
     if kind == "bounced" and not detail.get("hard"):
         painted, more = "warn", "The address is not to blame: it stays on its lists."
     return Stop(event["at"], painted, icon, text, *common, more, reply)

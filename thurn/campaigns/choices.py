@@ -58,12 +58,11 @@ async def reach(db: Connection, list_ids: list[int]) -> Reach:
     sizes: dict[Any, tuple[int, int]] = {row["list_id"]: (row["n"], row["new"]) for row in counted}
     total = await one(
         db,
-        f"""WITH barred AS (
-             SELECT DISTINCT c.id FROM contact c JOIN suppression s ON {condition("c.email", "c.workspace_id")})
-           SELECT count(*) FILTER (WHERE c.unsubscribed_at IS NOT NULL) AS unsubscribed,
-                  count(*) FILTER (WHERE c.unsubscribed_at IS NULL AND b.id IS NOT NULL) AS suppressed,
-                  count(*) FILTER (WHERE c.unsubscribed_at IS NULL AND b.id IS NULL) AS people
-           FROM contact c LEFT JOIN barred b ON b.id = c.id
+        f"""SELECT count(*) FILTER (WHERE c.unsubscribed_at IS NOT NULL) AS unsubscribed,
+                  count(*) FILTER (WHERE c.unsubscribed_at IS NULL AND b.barred) AS suppressed,
+                  count(*) FILTER (WHERE c.unsubscribed_at IS NULL AND b.barred IS NULL) AS people
+           FROM contact c LEFT JOIN LATERAL (
+             SELECT true AS barred FROM suppression s WHERE {condition("c.email", "c.workspace_id")} LIMIT 1) b ON true
            WHERE c.id IN (SELECT contact_id FROM list_member WHERE list_id = ANY(%s))""",  # noqa: S608 - a constant
         [order],
     )

@@ -143,7 +143,8 @@ async def audience_size(db: Connection, campaign: int) -> int:
                 WHERE EXISTS (SELECT 1 FROM list_member m JOIN campaign_list cl ON cl.list_id = m.list_id
                               WHERE cl.campaign_id = %s AND m.contact_id = c.id)
                   AND c.unsubscribed_at IS NULL
-                  AND NOT EXISTS (SELECT 1 FROM suppression s WHERE {condition("c.email", "c.workspace_id")})""",  # noqa: S608 - a constant
+                  AND NOT EXISTS (SELECT 1 FROM suppression s
+                                  WHERE {condition("c.email", "c.workspace_id")} OFFSET 0)""",  # noqa: S608
             [campaign],
         )
     ).fetchone()

@@ -29,10 +29,11 @@ WITH member AS MATERIALIZED ({_MEMBERS}), inserted AS (
          CASE WHEN EXISTS (SELECT 1 FROM domain d WHERE d.name = lower(split_part(c.email, '@', 2))
                            AND d.proven_at IS NOT NULL) THEN 'local'
               ELSE coalesce(p.provider, 'other') END
-  FROM member m JOIN contact c ON c.id = m.contact_id
+  -- Looked up one by one, whatever the planner thinks of a table that was filled a minute ago.
+  FROM member m CROSS JOIN LATERAL (SELECT * FROM contact WHERE id = m.contact_id OFFSET 0) c
   LEFT JOIN provider_domain p ON p.domain = lower(split_part(c.email, '@', 2))
   WHERE c.workspace_id = %(workspace)s AND c.unsubscribed_at IS NULL
-    AND NOT EXISTS (SELECT 1 FROM suppression s WHERE {condition("c.email", "c.workspace_id")})
+    AND NOT EXISTS (SELECT 1 FROM suppression s WHERE {condition("c.email", "c.workspace_id")} OFFSET 0)
   ON CONFLICT (campaign_id, contact_id) DO NOTHING
   RETURNING provider
 ), tallied AS (

@@ -15,6 +15,7 @@ ALTER TABLE suppression
   ADD expires_at timestamptz;                -- NULL: stands until somebody takes it back
 CREATE INDEX suppression_address ON suppression (address);
 CREATE INDEX suppression_page ON suppression (workspace_id, id DESC);
+CREATE INDEX suppression_reasons ON suppression (workspace_id, reason, expires_at);
 CREATE POLICY everywhere_seen ON suppression FOR SELECT TO thurn_app USING (workspace_id IS NULL);
 CREATE POLICY everywhere_kept ON suppression TO thurn_app
   USING (workspace_id IS NULL AND (SELECT current_workspace()) = (SELECT id FROM workspace WHERE slug = 'main'))
