@@ -14,10 +14,12 @@ from thurn.campaigns.snapshot import snapshot
 from thurn.db.connect import Connection, connect
 from thurn.delivery import claims
 from thurn.delivery.board import Board
-from thurn.delivery.claims import Lane, begin_life, claim
+from thurn.delivery.claims import Lane, begin_life, claim, open_lanes
+from thurn.delivery.claims import Lane as Waiting
 from thurn.delivery.fold import fold
 from thurn.delivery.lanes import Table, drained
 from thurn.delivery.outcomes import Outcome, append
+from thurn.relays import service as relays
 from thurn.settings import Settings
 from thurn.stack import keeper
 
@@ -105,8 +107,65 @@ async def test_rules_choose_the_pool_of_a_campaign(
         [campaign],
     )
     board = await look(system)
-    assert board.pool(1, campaign) == ((two, 100),)
-    assert board.pool(1, campaign + 1) == ((1, 100),)
+    assert board.pool(Waiting(1, campaign, "google")) == ((two, 100),)
+    assert board.pool(Waiting(1, campaign + 1, "google")) == ((1, 100),)
+
+
+async def test_the_next_rank_takes_mail_only_while_none_of_the_first_can(clean: Settings, system: Connection) -> None:
+    two = await second(system, pool=False)
+    await system.execute(
+        "INSERT INTO pool_egress SELECT id, %s, 100, 2 FROM pool WHERE name = 'default'", [two]
+    )  # fmt: skip
+    anybody = Waiting(1, 1, "google")
+    assert (await look(system)).pool(anybody) == ((1, 100),)
+    for hold, lift in (
+        ("INSERT INTO pace (egress_id, provider, suspended_until) VALUES (1, 'google', 'infinity')",
+         "DELETE FROM pace"),
+        ("INSERT INTO day_cap SELECT 1, 'google', (now() AT TIME ZONE 'UTC')::date, 0", "DELETE FROM day_cap"),
+        ("UPDATE egress SET enabled = false WHERE id = 1", "UPDATE egress SET enabled = true"),
+    ):  # fmt: skip
+        await system.execute(hold)  # type: ignore[arg-type]
+        assert (await look(system)).pool(anybody) == ((two, 100),), hold
+        await system.execute(lift)  # type: ignore[arg-type]
+    assert (await look(system)).pool(anybody) == ((1, 100),)
+
+
+async def test_a_broken_relay_takes_nothing_and_its_pool_goes_on(clean: Settings, system: Connection) -> None:
+    number = await relays.add(system, relays.Relay("a.example"), settings=clean, use="first")
+    usable = frozenset({"e1", "r1"})
+    board = Board()
+    await board.read(system, "main", usable)
+    assert board.pool(Waiting(1, 1, "google")) == ((number, 100),)
+    await system.execute("UPDATE relay SET broken_until = now() - interval '1 minute'")
+    await board.read(system, "main", usable)
+    assert board.pool(Waiting(1, 1, "google")) == ((1, 100),), "over time it is due for a try, not closed"
+    assert board.instead == {"r1": "e1"}
+    assert board.suspended == frozenset()
+    await system.execute("DELETE FROM pool_egress WHERE egress_id = 1")
+    await board.read(system, "main", usable)
+    assert board.pool(Waiting(1, 1, "google")) == ()
+    assert ("r1", "google") in board.suspended, "nobody else is there: it waits"
+
+
+async def test_a_domains_mail_goes_by_its_relay(
+    clean: Settings, system: Connection, make_campaign: MakeCampaign
+) -> None:
+    await system.execute(
+        "INSERT INTO domain (workspace_id, name, bounce_host) VALUES (1, 'brotzeit.example', 'b.brotzeit.example')"
+    )
+    number = await relays.add(
+        system, relays.Relay("a.example"), settings=clean, use="domain", domain="brotzeit.example"
+    )  # fmt: skip
+    campaign = await make_campaign(3)
+    await snapshot(system, campaign, clean)
+    await system.execute("UPDATE campaign SET from_address = 'A@Brotzeit.example' WHERE id = %s", [campaign])
+    board = Board()
+    await board.read(system, "main", frozenset({"e1", "r1"}))
+    (lane, *_) = await open_lanes(system)
+    assert board.pool(lane) == ((number, 100),)
+    await system.execute("UPDATE campaign SET from_address = 'a@other.example' WHERE id = %s", [campaign])
+    (lane, *_) = await open_lanes(system)
+    assert board.pool(lane) == ((1, 100),)
 
 
 async def test_what_is_on_its_way_is_counted_by_lane(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thurn.delivery.pacing import HELD, LEAST, MOST, Buckets, Grant, Lane, LaneKey, Wish, allot, pool_of
+from thurn.delivery.pacing import HELD, LEAST, MOST, Buckets, Grant, Lane, LaneKey, Rule, Wish, allot, pool_of
 
 PROVIDERS = ("google", "yahoo", "other")
 lanes_strategy = st.dictionaries(
@@ -163,11 +163,29 @@ def test_postfix_holds_minutes_of_a_lane(lane: Lane, pace: float | None, room: f
 
 
 def test_the_narrowest_rule_names_the_pool() -> None:
-    rules = {(None, "marketing", 7): 4, (2, "marketing", None): 3, (None, "marketing", None): 2}
-    assert pool_of(2, 7, "marketing", rules, 1) == 4
-    assert pool_of(2, 8, "marketing", rules, 1) == 3
-    assert pool_of(1, 8, "marketing", rules, 1) == 2
-    assert pool_of(2, 7, "transactional", rules, 1) == 1
+    rules = {
+        Rule("marketing", campaign=7): 5, Rule("marketing", domain=9): 4, Rule("marketing", workspace=2): 3,
+        Rule("marketing"): 2,
+    }  # fmt: skip
+    assert pool_of(2, 7, 9, "marketing", rules, 1) == 5
+    assert pool_of(2, 8, 9, "marketing", rules, 1) == 4
+    assert pool_of(2, 8, 10, "marketing", rules, 1) == 3
+    assert pool_of(2, 8, None, "marketing", rules, 1) == 3
+    assert pool_of(1, 8, None, "marketing", rules, 1) == 2
+    assert pool_of(2, 7, 9, "transactional", rules, 1) == 1
+
+
+def test_a_relays_limit_holds_for_all_providers_together() -> None:
+    pool = ((1, 100),)
+    wishes = [Wish(1, 1, "google", pool), Wish(1, 2, "yahoo", pool), Wish(2, 3, "other", pool)]
+    lanes = {(1, provider): Lane() for provider in PROVIDERS}
+    buckets = Buckets()
+    grants = allot(wishes, lanes, buckets, 0.0, batch=100, rates={1: 120.0})
+    assert sum(grant.n for grant in grants) == 10, "five seconds' worth"
+    assert len(grants) >= 1
+    buckets.take(("egress", 1), 10)
+    assert allot(wishes, lanes, buckets, 0.1, batch=100, rates={1: 120.0}) == []
+    assert sum(grant.n for grant in allot(wishes, lanes, buckets, 1.0, batch=100, rates={1: 120.0})) == 2
 
 
 @pytest.mark.parametrize("cap", [1, 10, 100])

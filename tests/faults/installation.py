@@ -14,7 +14,7 @@ from thurn.settings import Settings
 from thurn.simulate import client
 from thurn.stack.control import down, start_stack
 
-ROLES = ["db", "out", "feedback", "web", "worker", "sender"]
+ROLES = ["db", "keeper", "out", "feedback", "web", "worker", "sender"]
 DISK = "1200m"  # of an installation whose disk is going to be full
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 _TOML = 'hostname = "mail.house.example"\nsimulate = true\nretry_first = 5\n'

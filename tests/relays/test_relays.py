@@ -13,7 +13,7 @@ from otherrelay import relay
 from thurn.db.connect import Connection
 from thurn.db.fetch import maybe, one, rows
 from thurn.problems import Invalid, NotFound
-from thurn.relays import service
+from thurn.relays import port25, service
 from thurn.relays.circuit import FIRST, LONGEST, Circuit, tried
 from thurn.relays.presets import presets
 from thurn.relays.probe import Door, probe
@@ -241,6 +241,28 @@ async def test_mail_that_was_put_off_has_it_tried_at_once(system: Connection, cl
         assert (await service.get(system, number))["checked_at"] > first
 
 
+# ---- port 25
+
+
+async def test_a_blocked_port_25_is_told_with_what_to_do_until_a_relay_works(
+    system: Connection, clean: Settings
+) -> None:
+    with socket.socket() as closed, _speaker(b"") as silent, _speaker(b"220 mx.example\r\n") as open_:
+        closed.bind(("127.0.0.1", 0))
+        blocked = [("127.0.0.1", closed.getsockname()[1]), ("127.0.0.1", silent)]
+        assert not await port25.look(clean, blocked)
+        assert not await port25.look(clean, blocked)
+        (alert,) = await rows(system, "SELECT subject, link, cleared_at FROM alert")
+        assert alert["subject"] == "Mail cannot leave this server: port 25 is blocked"
+        assert alert["link"] == "/house/relays/new"
+        assert await port25.look(clean, [*blocked, ("127.0.0.1", open_)])
+        assert await maybe(system, "SELECT 1 FROM alert WHERE cleared_at IS NULL") is None
+        number = await service.add(system, service.Relay("a.example"), settings=clean, use="fallback")
+        await system.execute("UPDATE relay SET works = true WHERE egress_id = %s", [number])
+        await port25.look(clean, blocked)
+        assert await maybe(system, "SELECT 1 FROM alert WHERE cleared_at IS NULL") is None
+
+
 async def _ranks(db: Connection) -> dict[str, int]:
     found = await rows(
         db,
@@ -264,15 +286,17 @@ def _speaker(says: bytes) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
-            link, _ = server.accept()
-            with link:
+            while True:
                 try:
-                    link.sendall(says)
-                    link.settimeout(2)
-                    while link.recv(1000):
-                        pass
+                    link, _ = server.accept()
+                    with link:
+                        link.sendall(says)
+                        link.settimeout(2)
+                        while says and link.recv(1000):
+                            pass
                 except OSError:
-                    pass
+                    if server.fileno() < 0:
+                        return
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()

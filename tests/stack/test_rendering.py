@@ -10,7 +10,7 @@ from thurn.delivery.providers import PROVIDERS
 from thurn.settings import SERVICES
 from thurn.stack import caddy, dovecot, postfix_mx, postfix_out, postgres, redis, rspamd, supervisor
 from thurn.stack.files import File
-from thurn.stack.out_plan import Egress, Override, Plan, load_plan
+from thurn.stack.out_plan import Egress, Override, Plan, Relay, load_plan
 from thurn.stack.postfix import Service, inner_door
 from thurn.stack.prepare import database_url, fqdn
 from thurn.stack.supervisor import Program
@@ -269,6 +269,50 @@ def test_an_operators_limit_counts_and_the_narrower_one_more() -> None:
 def test_no_small_server_gets_all_connections_of_the_others() -> None:
     main = out(simulate=False)["out/etc/main.cf"]
     assert parameter(main, "e1-other_destination_concurrency_limit") == "10"
+
+
+def test_a_relay_has_one_transport_with_a_password_of_its_own_and_tls() -> None:
+    plan = Plan((
+        Egress("e1"), Egress("r1", relay=Relay("smtp.example.net", 587, "starttls", secret="x", connections=3)),
+        Egress("r2", relay=Relay("smtp.example.net", 465, "tls", "ab" * 32, "y")),
+        Egress("r3", relay=Relay("inner.example.net", 25, "none")),
+    ))  # fmt: skip
+    files = out(plan=plan, simulate=False)
+    found = services(files["out/etc/master.cf"])
+    assert "{smtp_tls_security_level = secure}" in found["r1-relay"]
+    assert "{smtp_sasl_password_maps = texthash:$config_directory/password-r1}" in found["r1-relay"]
+    assert "wrappermode" not in found["r1-relay"]
+    assert "{smtp_tls_wrappermode = yes}" in found["r2-relay"]
+    assert "{smtp_tls_security_level = fingerprint}" in found["r2-relay"]
+    assert "AB:" in found["r2-relay"].upper()
+    assert "sasl_password" not in found["r3-relay"]
+    assert not any(name.startswith("r1-") and name != "r1-relay" for name in found)
+    assert parameter(files["out/etc/main.cf"], "r1-relay_destination_concurrency_limit") == "3"
+    assert "password" not in "".join(text for path, text in files.items() if "master.cf" not in path)
+
+
+@pytest.mark.parametrize(
+    ("sender", "leads_to"),
+    [
+        ("b.r1.google.t@b.x", "r1-relay:[smtp.example.net]:587"),
+        ("b.r2.google.t@b.x", "e1-google:"),
+        ("b.r1.local.t@b.x", "e1-local:"),
+        ("b.e1.google.t@b.x", "e1-google:"),
+        ("b.r9.google.t@b.x", "e1-google:"),
+    ],
+)
+def test_envelope_senders_lead_to_relays_unless_they_are_broken(sender: str, leads_to: str) -> None:
+    plan = Plan((
+        Egress("r1", relay=Relay("smtp.example.net", 587, "starttls")), Egress("e1"),
+        Egress("r2", relay=Relay("two.example.net", 587, "starttls")),
+    ))  # fmt: skip
+    table = postfix_out.transports(PORTS, plan, listen="127.0.0.1", simulate=False, instead={"r2": "e1"})
+    for line in table.splitlines():
+        pattern, _, target = line.partition("/ ")
+        if match := re.search(pattern.removeprefix("/"), sender):
+            assert match.expand(re.sub(r"\$(\d)", r"\\\1", target)).startswith(leads_to)
+            return
+    raise AssertionError("no line")
 
 
 def test_peoples_mail_may_have_an_egress_of_its_own() -> None:

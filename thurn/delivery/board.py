@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from thurn.db.connect import Connection
 from thurn.db.fetch import rows
-from thurn.delivery.pacing import Lane, LaneKey, pool_of
+from thurn.delivery.claims import Lane as Waiting
+from thurn.delivery.pacing import Lane, LaneKey, Member, Rule, pool_of
 from thurn.delivery.providers import PROVIDERS, book
 
 PER_CONNECTION = 60.0  # mails a minute over one connection, where a slowed lane has no limit of its own
@@ -37,16 +38,27 @@ class Board:
 
     names: dict[int, str] = field(default_factory=dict)  # of egresses of this node that take new mail
     lanes: dict[LaneKey, Lane] = field(default_factory=dict)
-    pools: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
-    rules: dict[tuple[int | None, str, int | None], int] = field(default_factory=dict)
+    pools: dict[int, tuple[Member, ...]] = field(default_factory=dict)
+    rules: dict[Rule, int] = field(default_factory=dict)
     default: int = 0
     suspended: frozenset[tuple[str, str]] = frozenset()  # of all egresses of this node: name, provider
+    instead: dict[str, str] = field(default_factory=dict)  # broken relay -> the egress that carries what it has
+    rates: dict[int, float] = field(default_factory=dict)  # of relays that have one: mails a minute, to everybody
     _totals: dict[LaneKey, tuple[int, float, float]] = field(default_factory=dict)
 
-    def pool(self, workspace: int, campaign: int) -> tuple[tuple[int, int], ...]:
-        """Egresses, with weights, that carry a campaign; the default pool's where a rule leads to none of this node."""
-        chosen = pool_of(workspace, campaign, "marketing", self.rules, self.default)
-        return self.pools.get(chosen, ())
+    def pool(self, lane: Waiting) -> tuple[tuple[int, int], ...]:
+        """Egresses, with weights, that carry mail of a campaign to a provider: of the first rank in which one can."""
+        chosen = pool_of(lane.workspace, lane.campaign, lane.domain, "marketing", self.rules, self.default)
+        members = self.pools.get(chosen, ())
+        for rank in sorted({member.rank for member in members}):
+            able = [m for m in members if m.rank == rank and self._can(m.egress, lane.provider)]
+            if able:
+                return tuple((member.egress, member.weight) for member in able)
+        return ()
+
+    def _can(self, egress: int, provider: str) -> bool:
+        lane = self.lanes.get((egress, provider))
+        return lane is not None and not lane.suspended and lane.factor > 0 and lane.cap_left != 0
 
     def took(self, key: LaneKey, n: int) -> None:
         """Count what was claimed until the next look."""
@@ -58,29 +70,46 @@ class Board:
         """Look at everything. `usable`: the egresses that Postfix has loaded."""
         egresses = await rows(
             db,
-            "SELECT id, name, enabled AND removed_at IS NULL AS open FROM egress WHERE node = %s AND kind = 'address'",
+            """SELECT e.id, e.name, e.kind, e.enabled AND e.removed_at IS NULL AS open, r.rate_per_minute,
+                      r.broken_until IS NOT NULL AS broken
+               FROM egress e LEFT JOIN relay r ON r.egress_id = e.id WHERE e.node = %s""",
             [node],
         )
-        members = await rows(db, "SELECT pool_id, egress_id, weight FROM pool_egress ORDER BY pool_id, egress_id", [])
+        members = await rows(
+            db, "SELECT pool_id, egress_id, weight, rank FROM pool_egress ORDER BY pool_id, egress_id", []
+        )
         found = await rows(db, "SELECT id FROM pool WHERE name = 'default'", [])
-        rules = await rows(db, "SELECT workspace_id, stream, campaign_id, pool_id FROM pool_rule", [])
+        rules = await rows(db, "SELECT workspace_id, stream, campaign_id, domain_id, pool_id FROM pool_rule", [])
         limits = await rows(db, "SELECT egress_id, provider, connections, rate_per_minute FROM provider_limit", [])
         paces = {(r["egress_id"], r["provider"]): r for r in await rows(db, _PACE, [])}
         caps = {(r["egress_id"], r["provider"]): r["left"] for r in await rows(db, _CAPS, [])}
         counted = {(r["egress_id"], r["provider"]): r for r in await rows(db, _COUNTED, [list(_ANSWERS)])}
         self.names = {r["id"]: r["name"] for r in egresses if r["open"] and r["name"] in usable}
         every = {r["id"]: r["name"] for r in egresses}
+        direct = {r["id"] for r in egresses if r["kind"] == "address" and r["id"] in self.names}
+        broken = {r["id"] for r in egresses if r["broken"]}
+        self.rates = {r["id"]: float(r["rate_per_minute"]) for r in egresses if r["rate_per_minute"]}
+        self.instead = {}
+        for relay in broken:
+            beside = {m["pool_id"] for m in members if m["egress_id"] == relay}
+            others = [m["egress_id"] for m in members if m["pool_id"] in beside and m["egress_id"] in direct]
+            if others:
+                self.instead[every[relay]] = every[others[0]]
         self.suspended = frozenset(
             (every[egress], provider)
             for (egress, provider), pace in paces.items()
             if egress in every and provider in book() and (pace["suspended"] or pace["factor"] <= 0)
+        ) | frozenset(
+            (every[relay], provider) for relay in broken if every[relay] not in self.instead for provider in PROVIDERS
         )
         self.default = found[0]["id"] if found else 0
-        self.rules = {(r["workspace_id"], r["stream"], r["campaign_id"]): r["pool_id"] for r in rules}
-        pools: dict[int, list[tuple[int, int]]] = {}
+        self.rules = {
+            Rule(r["stream"], r["workspace_id"], r["campaign_id"], r["domain_id"]): r["pool_id"] for r in rules
+        }
+        pools: dict[int, list[Member]] = {}
         for r in members:
             if r["egress_id"] in self.names:
-                pools.setdefault(r["pool_id"], []).append((r["egress_id"], r["weight"]))
+                pools.setdefault(r["pool_id"], []).append(Member(r["egress_id"], r["weight"], r["rank"]))
         self.pools = {pool: tuple(inside) for pool, inside in pools.items()}
         said = {(r["egress_id"] or 0, r["provider"]): r for r in limits}
         now = time.monotonic()
@@ -89,6 +118,9 @@ class Board:
             for egress in self.names
             for provider in PROVIDERS
         }
+        for key, lane in self.lanes.items():
+            if key[0] in broken:
+                self.lanes[key] = replace(lane, suspended=True)
 
     def _lane(
         self,

@@ -10,8 +10,9 @@ from thurn.delivery.outcomes import Outcome, append
 
 # A campaign at a provider. One index probe for each, however long the queue is. `speed`: mails a minute.
 _WAITING = """
-SELECT s.workspace_id, s.id AS campaign_id, p.provider, s.speed, s.weight
-FROM campaign_due s
+SELECT s.workspace_id, s.id AS campaign_id, p.provider, s.speed, s.weight, m.id AS domain_id
+FROM campaign_due s JOIN campaign c ON c.id = s.id
+LEFT JOIN domain m ON m.name = lower(split_part(c.from_address, '@', 2))
 CROSS JOIN LATERAL (SELECT DISTINCT t.provider FROM campaign_tally t WHERE t.campaign_id = s.id) p
 WHERE NOT EXISTS (SELECT 1 FROM hold h WHERE coalesce(h.workspace_id, s.workspace_id) = s.workspace_id
                   AND coalesce(h.provider, p.provider) = p.provider)
@@ -59,6 +60,7 @@ class Lane:
     provider: str
     speed: float | None = None  # mails a minute that the campaign may do, at all providers together
     weight: int = 1  # turns in its workspace
+    domain: int | None = None  # domain.id of its sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ class Claim:
 async def open_lanes(db: Connection) -> list[Lane]:
     """Lanes with something to send now; which egress may take how much of it is decided by pacing."""
     rows = await (await db.execute(_WAITING)).fetchall()
-    return [Lane(r["workspace_id"], r["campaign_id"], r["provider"], r["speed"], r["weight"]) for r in rows]
+    return [
+        Lane(r["workspace_id"], r["campaign_id"], r["provider"], r["speed"], r["weight"], r["domain_id"]) for r in rows
+    ]
 
 
 async def claim(db: Connection, lane: Lane, life: int, limit: int, egress: int = 1) -> list[Claim]:

@@ -1,7 +1,8 @@
 """The sender's word to Postfix: the table of transports, rewritten when a lane is suspended or opened again."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import structlog
 
@@ -52,7 +53,7 @@ class Table:
             self._plan, self._read = load_plan(self._settings.state), changed
         return frozenset(egress.name for egress in self._plan.egresses)
 
-    def write(self, suspended: Iterable[tuple[str, str]]) -> None:
+    def write(self, suspended: Iterable[tuple[str, str]], instead: Mapping[str, str] = MappingProxyType({})) -> None:
         """Swap the table in one step, if it says something else."""
         text = transports(
             self._settings.port,
@@ -60,6 +61,7 @@ class Table:
             listen=self._settings.listen,
             simulate=self._settings.simulate,
             suspended=suspended,
+            instead=instead,
         )
         if not self._written and self._path.exists():
             self._written = self._path.read_text()
@@ -75,4 +77,4 @@ class Table:
             log.warning("cannot write the table of lanes, trying again", error=str(error))
             return
         self._written = text
-        log.info("lanes changed", suspended=sorted(map("-".join, suspended)))
+        log.info("lanes changed", suspended=sorted(map("-".join, suspended)), instead=dict(instead))

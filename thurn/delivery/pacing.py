@@ -8,6 +8,7 @@ campaign its own speed limit. Campaigns that want the same lane share it in turn
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor
+from types import MappingProxyType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -29,6 +30,25 @@ class Wish:
     pool: tuple[tuple[int, int], ...]
     speed: float | None = None  # mails a minute, of the campaign
     weight: int = 1  # turns in a row, before the next campaign of its workspace has its own
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An egress in a pool. Lower ranks first; the next only while none of the lower can take mail."""
+
+    egress: int
+    weight: int
+    rank: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which mail a rule is about; what is None does not matter."""
+
+    stream: str
+    workspace: int | None = None
+    campaign: int | None = None
+    domain: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +130,16 @@ def allot(
     batch: int,
     most: int = 1_000_000,
     turn: int = 0,
+    rates: Mapping[int, float] = MappingProxyType({}),
 ) -> list[Grant]:
     """Who may claim how many: at most `batch` for each wish and `most` together. Takes no tokens: the claim does that.
 
-    `turn` counts the calls, so that whoever got the odd mail last time waits this time.
+    `rates`: egresses with a limit for all providers together, in mails a minute. `turn` counts the calls, so that
+    whoever got the odd mail last time waits this time.
     """
     providers = {wish.provider for wish in wishes}
     free = {key: _free(key, lane, buckets, now, most) for key, lane in lanes.items() if key[1] in providers}
+    whole = {egress: buckets.free(("egress", egress), rate, now) or 0 for egress, rate in rates.items()}
     speed: dict[int, int] = {}
     for wish in wishes:
         room = buckets.free(("campaign", wish.campaign), wish.speed, now)
@@ -128,10 +151,11 @@ def allot(
     while queues:
         for queue in list(queues):
             wish = queue[0]
-            egress = _choose(wish, free, given)
+            egress = _choose(wish, free, whole, given)
             n = 0
             if egress is not None:
-                n = min(PORTION, left[wish], speed[wish.campaign], free[egress, wish.provider], most)
+                room = free[egress, wish.provider]
+                n = min(PORTION, left[wish], speed[wish.campaign], room, whole.get(egress, room), most)
             if egress is None or n <= 0:
                 queue.pop(0)
                 if not queue:
@@ -139,6 +163,8 @@ def allot(
                 continue
             given[wish, egress] = given.get((wish, egress), 0) + n
             free[egress, wish.provider] -= n
+            if egress in whole:
+                whole[egress] -= n
             speed[wish.campaign] -= n
             left[wish] -= n
             most -= n
@@ -185,11 +211,18 @@ def _turned(items: list[T], turn: int) -> list[T]:
     return items[at:] + items[:at]
 
 
-def _choose(wish: Wish, free: Mapping[LaneKey, int], given: Mapping[tuple[Wish, int], int]) -> int | None:
+def _room(egress: int, provider: str, free: Mapping[LaneKey, int], whole: Mapping[int, int]) -> int:
+    n = free.get((egress, provider), 0)
+    return min(n, whole.get(egress, n))
+
+
+def _choose(
+    wish: Wish, free: Mapping[LaneKey, int], whole: Mapping[int, int], given: Mapping[tuple[Wish, int], int]
+) -> int | None:
     """The egress that has the least of this wish for its weight, among those with room; of equals the freest."""
     best: tuple[float, int, int] | None = None
     for egress, weight in wish.pool:
-        room = free.get((egress, wish.provider), 0)
+        room = _room(egress, wish.provider, free, whole)
         if room > 0:
             rank = given.get((wish, egress), 0) / weight, -room * weight, egress
             best = rank if best is None else min(best, rank)
@@ -197,10 +230,13 @@ def _choose(wish: Wish, free: Mapping[LaneKey, int], given: Mapping[tuple[Wish, 
 
 
 def pool_of(
-    workspace: int, campaign: int, stream: str, rules: Mapping[tuple[int | None, str, int | None], int], default: int
+    workspace: int, campaign: int, domain: int | None, stream: str, rules: Mapping[Rule, int], default: int
 ) -> int:
-    """The pool of the narrowest rule: campaign, then workspace and stream, then stream; else `default`."""
-    for rule in ((None, stream, campaign), (workspace, stream, None), (None, stream, None)):
+    """The pool of the narrowest rule: campaign, then sender's domain, workspace, stream; else `default`."""
+    narrowing = [Rule(stream, campaign=campaign), Rule(stream, workspace=workspace), Rule(stream)]
+    if domain is not None:
+        narrowing.insert(1, Rule(stream, domain=domain))
+    for rule in narrowing:
         if rule in rules:
             return rules[rule]
     return default

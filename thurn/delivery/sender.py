@@ -168,12 +168,13 @@ class Sender:
         """One batch of each lane in turn: a campaign with a million does not starve one with ten."""
         lanes = {}
         for lane in await open_lanes(db):
-            pool = self._board.pool(lane.workspace, lane.campaign)
+            pool = self._board.pool(lane)
             lanes[Wish(lane.workspace, lane.campaign, lane.provider, pool, lane.speed, lane.weight)] = lane
         total = 0
         now = time.monotonic()
+        board = self._board
         for grant in allot(
-            list(lanes), self._board.lanes, self._buckets, now, batch=BATCH, most=2 * BACKLOG, turn=turn
+            list(lanes), board.lanes, self._buckets, now, batch=BATCH, most=2 * BACKLOG, turn=turn, rates=board.rates
         ):
             while self._ready.qsize() >= BACKLOG and not self._stopping.is_set():
                 await asyncio.sleep(0.005)
@@ -210,13 +211,14 @@ class Sender:
     def _take(self, lane: Lane, key: tuple[int, str], n: int) -> None:
         self._buckets.take(key, n)
         self._buckets.take(("campaign", lane.campaign), n)
+        self._buckets.take(("egress", key[0]), n)
         self._board.took(key, n)
 
     async def _watch_lanes(self, db: Connection) -> None:
         """Read what pacing needs, and let Postfix know which lanes are suspended."""
         while True:
             await self._board.read(db, self._settings.node, self._table.usable())
-            self._table.write(self._board.suspended)
+            self._table.write(self._board.suspended, self._board.instead)
             await asyncio.sleep(_LOOK)
 
     async def _pause(self, db: Connection, campaign: int, reason: str) -> None:

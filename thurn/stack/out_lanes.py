@@ -7,19 +7,27 @@ skipped (Postfix locks it), so none goes twice. The same reload makes a suspensi
 import subprocess
 
 import psycopg
+import structlog
+from cryptography.exceptions import InvalidTag
 from psycopg.rows import dict_row
 
 from thurn.db.connect import conninfo
+from thurn.relays.service import door_of
 from thurn.settings import Settings
 from thurn.stack.files import File, place
 from thurn.stack.keeper import Kept
 from thurn.stack.out_plan import PLAN, Plan, load_plan, plan_of
-from thurn.stack.postfix_out import SUSPENDED, TRANSPORTS
+from thurn.stack.postfix_out import SUSPENDED, TRANSPORTS, password_file
 from thurn.stack.prepare import mail_servers
 
+log = structlog.get_logger()
+
 _EGRESSES = """
-SELECT name, host(bind4) AS bind4, host(bind6) AS bind6, helo FROM egress
-WHERE node = %s AND kind = 'address' ORDER BY removed_at IS NOT NULL, NOT enabled, id
+SELECT e.name, host(e.bind4) AS bind4, host(e.bind6) AS bind6, e.helo, r.host, r.port, r.security, r.fingerprint,
+       r.username, r.password, r.connections
+FROM egress e LEFT JOIN relay r ON r.egress_id = e.id
+WHERE e.node = %s AND (e.kind = 'address' OR r.host IS NOT NULL)
+ORDER BY e.removed_at IS NOT NULL, NOT e.enabled, e.id
 """
 _OVERRIDES = """
 SELECT e.name AS egress, l.provider, l.connections, l.per_connection
@@ -51,12 +59,38 @@ def wanted(settings: Settings) -> list[File]:
     plan = wished(settings)
     if plan == load_plan(settings.state):
         return []
-    files = mail_servers(settings, plan)
+    files = [*mail_servers(settings, plan), *passwords(settings)]
     # Placed, but killed before the reload: nothing would differ, and nobody would be told.
     if all(_same(settings, file) for file in files):
         loaded(settings, plan, {file.path for file in files})
         return []
     return files
+
+
+def passwords(settings: Settings) -> list[File]:
+    """What Postfix signs in with at relays, for root alone. A password that cannot be unsealed is left out."""
+    with psycopg.connect(conninfo(settings, "system"), connect_timeout=3, row_factory=dict_row) as db:
+        found = db.execute(_EGRESSES, [settings.node]).fetchall()
+    files = []
+    for row in found:
+        if row["password"] is None:
+            continue
+        try:
+            door = door_of(row, settings)
+        except InvalidTag:
+            log.warning("a relay's password was sealed with another master secret", relay=row["name"])
+            continue
+        line = f"[{door.host}]:{door.port} {door.username}:{door.password}\n"
+        files.append(File(password_file(row["name"]), line, 0o600))
+    return files
+
+
+def _tidy(settings: Settings) -> None:
+    """No password stays of a relay that is gone."""
+    wanted = {file.path for file in passwords(settings)}
+    for path in (settings.state / "out" / "etc").glob("password-*"):
+        if str(path.relative_to(settings.state)) not in wanted:
+            path.unlink()
 
 
 def _same(settings: Settings, file: File) -> bool:
@@ -75,6 +109,7 @@ def loaded(settings: Settings, plan: Plan, paths: set[str]) -> None:
         if any(path.startswith(f"{instance}/") for path in paths):
             _reload(settings, instance)
     if all(_same(settings, file) for file in mail_servers(settings, plan)):
+        _tidy(settings)
         place(settings.state, [File(PLAN, plan.text())])
 
 

@@ -6,14 +6,16 @@ address, the HELO name and the caps on connections.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from thurn.delivery.providers import LOCAL, OTHER, PER_SERVER, PROVIDERS
 from thurn.stack import postfix
 from thurn.stack.files import Directory, File
-from thurn.stack.out_plan import PLAN, Egress, Plan
+from thurn.stack.out_plan import PLAN, Egress, Plan, Relay
 from thurn.stack.postfix import Service
 
 TRANSPORTS = "out/lanes/transports"
+RELAY = "relay"  # in the name of a relay's transport, where others have the provider
 SUSPENDED = "suspended by Thurn"  # in the reply of a mail that waits in Postfix for a lane to open again
 
 
@@ -47,17 +49,20 @@ def transports(
     listen: str,
     simulate: bool,
     suspended: Iterable[tuple[str, str]] = (),
+    instead: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """regexp_table(5): envelope sender -> transport and, where it is not the recipient's own MX, next hop.
 
-    The first line that matches counts: suspended lanes, then mail for this server, then everybody; at last mail of an
-    egress that is gone, which the first one carries.
+    The first line that matches counts: relays that are broken and have another egress take their mail (`instead`),
+    suspended lanes, mail for this server, relays, then everybody; at last mail of an egress that is gone, which the
+    first one carries.
     """
-    names = "|".join(egress.name for egress in plan.egresses)
+    names = "|".join(egress.name for egress in plan.direct)
     away = "|".join(name for name in PROVIDERS if name != LOCAL)
-    first = plan.egresses[0].name
+    first = plan.direct[0].name
     next_hop = f"[127.0.0.1]:{ports['sim_smtp']}" if simulate else ""
-    lines = [
+    lines = [rf"/^b\.{name}\.({away})\.[^@]+@/ {other}-$1:{next_hop}" for name, other in sorted(instead.items())]
+    lines += [
         rf"/^b\.{egress}\.{provider}\.[^@]+@/ retry:4.7.0 {SUSPENDED}: {egress} at {provider}"
         for egress, provider in sorted(suspended)
     ]
@@ -65,6 +70,9 @@ def transports(
     lines += [
         rf"/^b\.({names})\.{LOCAL}\.[^@]+@/ $1-{LOCAL}:{door}",
         rf"/^b\.[a-z][a-z0-9]*\.{LOCAL}\.[^@]+@/ {first}-{LOCAL}:{door}",
+    ]
+    lines += [
+        rf"/^b\.{name}\.({away})\.[^@]+@/ {name}-{RELAY}:[{relay.host}]:{relay.port}" for name, relay in plan.relays
     ]
     if simulate and (only6 := "|".join(e.name for e in plan.egresses if e.bind6 and not e.bind4)):
         lines.append(rf"/^b\.({only6})\.({away})\.[^@]+@/ $1-$2:[::1]:{ports['sim_smtp']}")
@@ -111,7 +119,7 @@ def _main(
         "message_size_limit": "52428800",
         "recipient_delimiter": "",
         "relayhost": f"[127.0.0.1]:{ports['sim_smtp']}" if simulate else "",
-        "default_transport": f"{plan.egresses[0].name}-{OTHER}",
+        "default_transport": f"{plan.direct[0].name}-{OTHER}",
         "sender_dependent_default_transport_maps": f"regexp:{state}/{TRANSPORTS}",
         # From another address than the one a lane is for: rather later than so.
         "smtp_bind_address_enforce": "yes",
@@ -124,7 +132,10 @@ def _main(
         "maximal_queue_lifetime": f"{retry_hours}h",
         "bounce_queue_lifetime": f"{retry_hours}h",
     }
-    for egress in plan.egresses:
+    for name, relay in plan.relays:
+        parameters[f"{name}-{RELAY}_destination_concurrency_limit"] = str(relay.connections)
+        parameters[f"{name}-{RELAY}_initial_destination_concurrency"] = str(min(relay.connections, 5))
+    for egress in plan.direct:
         for provider in PROVIDERS:
             limit = plan.limits(egress.name, provider).connections
             if provider == OTHER:  # many servers share its connections; in the simulated internet they are one
@@ -152,7 +163,8 @@ def _services(ports: Mapping[str, int], plan: Plan) -> list[Service]:
                 options={"header_checks": "regexp:$config_directory/discard"}),
         Service("smtp", "unix", "smtp"),
         Service("relay", "unix", "smtp"),
-        *(_transport(plan, egress, provider) for egress in plan.egresses for provider in PROVIDERS),
+        *(_transport(plan, egress, provider) for egress in plan.direct for provider in PROVIDERS),
+        *(_relay(name, relay) for name, relay in plan.relays),
     ]  # fmt: skip
 
 
@@ -165,6 +177,39 @@ def _transport(plan: Plan, egress: Egress, provider: str) -> Service:
         **({} if provider == LOCAL else source(egress)),
     }
     return Service(name, "unix", "smtp", limit=str(limits.connections), options=options)
+
+
+def password_file(name: str) -> str:
+    """Where the password of a relay lies, below the state directory: read by root before the client lowers itself."""
+    return f"out/etc/password-{name}"
+
+
+def _relay(name: str, relay: Relay) -> Service:
+    """A client that signs in, over TLS to a server that proved who it is; without a password there may be no TLS."""
+    options = {"syslog_name": f"postfix/{name}-{RELAY}", "smtp_connection_reuse_count_limit": "100"}
+    if relay.security == "none":
+        options["smtp_tls_security_level"] = "none"
+    elif relay.fingerprint:
+        pairs = ":".join(relay.fingerprint[at : at + 2] for at in range(0, 64, 2))
+        options |= {
+            "smtp_tls_security_level": "fingerprint", "smtp_tls_fingerprint_digest": "sha256",
+            "smtp_tls_fingerprint_cert_match": pairs,
+        }  # fmt: skip
+    else:
+        options |= {
+            "smtp_tls_security_level": "secure", "smtp_tls_secure_cert_match": "nexthop",
+            "smtp_tls_CAfile": "/etc/ssl/certs/ca-certificates.crt",
+        }  # fmt: skip
+    if relay.security == "tls":
+        options["smtp_tls_wrappermode"] = "yes"
+    if relay.secret:
+        options |= {
+            "smtp_sasl_auth_enable": "yes",
+            "smtp_sasl_password_maps": f"texthash:$config_directory/password-{name}",
+            "smtp_sasl_security_options": "noanonymous",
+            "smtp_sasl_tls_security_options": "noanonymous",
+        }
+    return Service(f"{name}-{RELAY}", "unix", "smtp", limit=str(relay.connections), options=options)
 
 
 def source(egress: Egress) -> dict[str, str]:
