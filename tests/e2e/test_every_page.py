@@ -254,6 +254,24 @@ async def test_the_page_of_reputation_passes_empty_and_full(main: House, window:
     assert await walk(page, [url]) == []
 
 
+async def test_the_pages_of_relays_pass_empty_and_full(main: House, window: Any):
+    page: Page = await window(main)
+    url = f"{main.settings.url}/house/delivery/relays"
+    assert await walk(page, [url, f"{url}/new", f"{url}/new?preset=ses"]) == []
+    made = await main.row(
+        """WITH e AS (INSERT INTO egress (name, kind) VALUES ('r7', 'relay') RETURNING id)
+           INSERT INTO relay (egress_id, preset, host, port, security, checked_at, works, says, broken_until)
+           SELECT id, 'ses', 'email-smtp.a-region-with-a-long-name.amazonaws.example', 587, 'starttls', now(), false,
+                  'It does not take this user name and password: 535 Authentication Credentials Invalid.', now()
+           FROM e RETURNING egress_id AS id"""
+    )
+    try:
+        at = f"{url}/{made['id']}"
+        assert await walk(page, [url, at, f"{at}?ask=remove"]) == []
+    finally:
+        await main.row("DELETE FROM egress WHERE name = 'r7' RETURNING id")
+
+
 async def test_pages_before_signing_in_and_errors_pass_too(bare: House, window: Any, faults: list[str]):
     page: Page = await window()
     assert await walk(page, [f"{bare.settings.url}/sign-in"]) == []

@@ -254,7 +254,7 @@ async def test_a_blocked_port_25_is_told_with_what_to_do_until_a_relay_works(
         assert not await port25.look(clean, blocked)
         (alert,) = await rows(system, "SELECT subject, link, cleared_at FROM alert")
         assert alert["subject"] == "Mail cannot leave this server: port 25 is blocked"
-        assert alert["link"] == "/house/relays/new"
+        assert alert["link"] == "/house/delivery/relays/new"
         assert await port25.look(clean, [*blocked, ("127.0.0.1", open_)])
         assert await maybe(system, "SELECT 1 FROM alert WHERE cleared_at IS NULL") is None
         number = await service.add(system, service.Relay("a.example"), settings=clean, use="fallback")

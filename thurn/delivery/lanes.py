@@ -42,6 +42,8 @@ class Table:
         self._read = 0
         self._plan = Plan()
         self._written = ""
+        self._suspended: frozenset[tuple[str, str]] = frozenset()
+        self._instead: dict[str, str] = {}
 
     def usable(self) -> frozenset[str]:
         """The egresses that Postfix has loaded."""
@@ -53,8 +55,14 @@ class Table:
             self._plan, self._read = load_plan(self._settings.state), changed
         return frozenset(egress.name for egress in self._plan.egresses)
 
-    def write(self, suspended: Iterable[tuple[str, str]], instead: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Swap the table in one step, if it says something else."""
+    def write(
+        self, suspended: Iterable[tuple[str, str]], instead: Mapping[str, str] = MappingProxyType({})
+    ) -> list[str | None]:
+        """Swap the table in one step, if it says something else.
+
+        Returns the providers whose mail in Postfix may go now and could not before; None among them: all.
+        """
+        suspended = frozenset(suspended)
         text = transports(
             self._settings.port,
             self._plan,
@@ -66,7 +74,7 @@ class Table:
         if not self._written and self._path.exists():
             self._written = self._path.read_text()
         if text == self._written:
-            return
+            return []
         fresh = self._path.with_name(".transports.new")
         try:
             with fresh.open("w") as file:
@@ -75,6 +83,11 @@ class Table:
             fresh.replace(self._path)
         except OSError as error:  # a full disk; nothing is claimed for a suspended lane all the same
             log.warning("cannot write the table of lanes, trying again", error=str(error))
-            return
+            return []
         self._written = text
+        opened: list[str | None] = [*sorted({provider for _, provider in self._suspended - suspended})]
+        if instead != self._instead:
+            opened = [None]
+        self._suspended, self._instead = suspended, dict(instead)
         log.info("lanes changed", suspended=sorted(map("-".join, suspended)), instead=dict(instead))
+        return opened

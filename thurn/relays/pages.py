@@ -15,7 +15,7 @@ from thurn.relays.probe import probe
 from thurn.web.edge import AppSettings, Db, Operator, Viewer
 from thurn.web.render import page
 
-router = APIRouter(prefix="/house/relays")
+router = APIRouter(prefix="/house/delivery/relays")
 
 SECURITIES = [
     ("starttls", "STARTTLS, as at port 587"),
@@ -119,7 +119,7 @@ async def use_it(
 async def remove(viewer: Operator, db: Db, relay: int) -> Response:
     """Take it away."""
     await service.remove(db, relay)
-    return RedirectResponse("/house/relays", 303)
+    return RedirectResponse("/house/delivery/relays", 303)
 
 
 def _relay(given: dict[str, str], preset: str, password: str | None) -> service.Relay:
@@ -145,7 +145,7 @@ async def _try(db: Connection, number: int, settings: AppSettings) -> None:
 
 
 def _to(number: int) -> Response:
-    return RedirectResponse(f"/house/relays/{number}", 303)
+    return RedirectResponse(f"/house/delivery/relays/{number}", 303)
 
 
 def _errors(refused: Exception | None) -> dict[str, str]:

@@ -40,7 +40,7 @@ async def look(settings: Settings, targets: Sequence[Target] = TARGETS) -> bool:
                 db, house, "Mail cannot leave this server: port 25 is blocked",
                 "No mail server of Google or Microsoft answers at port 25 from here, so the network in between blocks "
                 "it. Most hosting companies open it when asked; until then send by a relay.",
-                _KEY, link="/house/relays/new", act="Add a relay",
+                _KEY, link="/house/delivery/relays/new", act="Add a relay",
             )  # fmt: skip
     log.info("port 25 tried", open=can)
     return can

@@ -60,7 +60,7 @@ async def _tell(db: Connection, number: int, host: str, found: Found, *, is_open
             db, house, f"The relay {host} does not take our mail",
             f"{found.says} Nothing is handed to it until a try succeeds; mail waits or takes the next way of its pool. "
             "Thurn tries again by itself.",
-            key, link="/house/relays", act="See the relay",
+            key, link="/house/delivery/relays", act="See the relay",
         )  # fmt: skip
     elif found.works:
         await mended(

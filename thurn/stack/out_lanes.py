@@ -5,6 +5,7 @@ skipped (Postfix locks it), so none goes twice. The same reload makes a suspensi
 """
 
 import subprocess
+from itertools import takewhile
 
 import psycopg
 import structlog
@@ -17,7 +18,7 @@ from thurn.settings import Settings
 from thurn.stack.files import File, place
 from thurn.stack.keeper import Kept
 from thurn.stack.out_plan import PLAN, Plan, load_plan, plan_of
-from thurn.stack.postfix_out import SUSPENDED, TRANSPORTS, password_file
+from thurn.stack.postfix_out import TRANSPORTS, password_file
 from thurn.stack.prepare import mail_servers
 
 log = structlog.get_logger()
@@ -114,12 +115,13 @@ def loaded(settings: Settings, plan: Plan, paths: set[str]) -> None:
 
 
 def suspended(settings: Settings) -> list[File]:
-    """Which lanes the sender has suspended, by the table it writes."""
+    """Which lanes the sender has suspended or leads elsewhere: the head of the table it writes."""
     try:
         lines = (settings.state / TRANSPORTS).read_text().splitlines()
     except FileNotFoundError:
         return []
-    return [File("out/etc/suspended", "".join(f"{line}\n" for line in lines if f" {SUSPENDED}: " in line))]
+    head = takewhile(lambda line: not line.startswith(r"/^b\.("), lines)
+    return [File("out/etc/suspended", "".join(f"{line}\n" for line in head))]
 
 
 def _reload(settings: Settings, instance: str) -> None:
