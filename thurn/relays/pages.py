@@ -1,6 +1,7 @@
 """Pages of relays, for those who run the installation."""
 
 import asyncio
+from collections import defaultdict
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -148,10 +149,12 @@ def _to(number: int) -> Response:
     return RedirectResponse(f"/house/delivery/relays/{number}", 303)
 
 
-def _errors(refused: Exception | None) -> dict[str, str]:
-    if isinstance(refused, Invalid):
-        return {refused.field: refused.message}
-    return {"": str(refused)} if refused else {}
+def _errors(refused: Exception | None) -> defaultdict[str, str]:
+    """By field; by the empty name what is about none of them."""
+    found = {}
+    if refused is not None:
+        found[refused.field if isinstance(refused, Invalid) else ""] = str(refused)
+    return defaultdict(str, found)
 
 
 async def _domains(db: Connection) -> list[tuple[str, str]]:
@@ -163,7 +166,8 @@ async def _form(
     refused: Exception | None = None,
 ) -> Response:  # fmt: skip
     return page(
-        request, viewer, "relays/new.html", 422 if refused else 200, presets=presets(), preset=preset, given=given,
+        request, viewer, "relays/new.html", 422 if refused else 200, presets=presets(), preset=preset,
+        given=defaultdict(str, given),
         errors=_errors(refused), securities=SECURITIES, uses=list(service.USES.items()),
         domain_pairs=await _domains(db),
     )  # fmt: skip
