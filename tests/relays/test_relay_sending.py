@@ -39,7 +39,7 @@ async def test_two_domains_at_one_server_sign_in_as_themselves(sending: Settings
         async with await connect(sending, "system", autocommit=True) as db:
             # Domains are made with the first campaign of theirs; nothing goes out by the relay yet.
             for domain in ("anna.example", "berta.example"):
-                campaign, everybody = await launch(sending, 1, domain)
+                campaign, everybody = await launch(sending, 1, domain=domain)
                 await asyncio.to_thread(wait_until_settled, sending, campaign, len(everybody))
             before = await _settled(sending)
             for user, password in other.users.items():
@@ -47,8 +47,8 @@ async def test_two_domains_at_one_server_sign_in_as_themselves(sending: Settings
                     db, _at(other, user, password), settings=sending, use="domain", domain=f"{user}.example"
                 )  # fmt: skip
             await _loaded(sending, "r1", "r2")
-            first, _ = await launch(sending, PEOPLE, "anna.example")
-            second, _ = await launch(sending, PEOPLE, "berta.example")
+            first, _ = await launch(sending, PEOPLE, domain="anna.example")
+            second, _ = await launch(sending, PEOPLE, domain="berta.example")
             for campaign in (first, second):
                 found = await asyncio.to_thread(wait_until_settled, sending, campaign, PEOPLE)
                 assert found["delivered"] == PEOPLE
@@ -73,7 +73,7 @@ async def test_a_relay_that_breaks_is_gone_round_and_nobody_is_skipped_or_gets_i
             name = (await service.get(db, number))["name"]
             await _loaded(sending, name)
             other.refuse = "451 4.3.0 Come back later"
-            campaign, everybody = await launch(sending, PEOPLE, "house.example")
+            campaign, everybody = await launch(sending, PEOPLE)
             await _until(lambda: len(other.sign_ins) > 0)
             other.users.clear()  # the account is closed over there
             found = await try_one(db, sending, number)
