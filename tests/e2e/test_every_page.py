@@ -177,6 +177,18 @@ async def test_the_page_of_the_guard_passes_empty_and_full(main: House, window: 
     assert await walk(page, [url]) == []
 
 
+async def test_the_list_of_those_suppressed_everywhere_passes_empty_and_full(main: House, window: Any):
+    page: Page = await window(main)
+    url = f"{main.settings.url}/house/suppression"
+    assert await walk(page, [url, f"{url}/add", f"{url}/import"]) == []
+    row = await main.row(
+        """INSERT INTO suppression (workspace_id, address, reason, evidence, source)
+           VALUES (NULL, 'a.very.long.name.of.a.person.who.never@wants-mail-from-anybody-here.example', 'manual',
+                   'Asked by phone', 'hand') RETURNING id"""
+    )
+    assert await walk(page, [url, f"{url}/{row['id']}?ask=remove"]) == []
+
+
 async def test_the_pages_of_delivery_pass(main: House, window: Any):
     page: Page = await window(main)
     url = f"{main.settings.url}/house/delivery"

@@ -7,13 +7,16 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.feedback.reportworld import aggregate, mail, packed, tls
 from tests.feedback.test_bounce_mail import DELAYED, FAILED, dsn
 from thurn.db.connect import Connection, make_pool
 from thurn.delivery.fold import fold
 from thurn.feedback import replies
-from thurn.feedback.incoming import Tokens
+from thurn.feedback.bounce_mail import read
+from thurn.feedback.incoming import Tokens, record
 from thurn.feedback.lmtp import serve_lmtp
 from thurn.settings import Settings
 
@@ -308,6 +311,15 @@ async def test_a_reply_in_a_mailbox_here_is_counted_once_by_what_it_refers_to(
     ]
 
 
+async def test_a_report_of_type_opt_out_unsubscribes_and_complains_of_nothing(
+    clean: Settings, system: Connection, server: asyncio.Server, delivery: int
+) -> None:
+    report = f"Feedback-Type: opt-out\r\nOriginal-Mail-From: <{verp(clean, delivery)}>"
+    for _ in range(2):
+        assert await deliver(clean, "fbl@bounce.b.example", arf(report, "Subject: May")) is None
+    assert (await outcomes(system), await left(system)) == ([], (True, 1, 1))
+
+
 @pytest.mark.parametrize("kind", ["not-spam", "auth-failure"])
 async def test_a_report_that_nobody_complained_in_complains_of_nobody(
     clean: Settings, system: Connection, server: asyncio.Server, delivery: int, kind: str
@@ -373,3 +385,26 @@ async def test_a_report_to_the_address_of_our_records_is_stored(
     kept = await (await system.execute("SELECT kind, summary FROM incoming_report ORDER BY id")).fetchall()
     assert [each["kind"] for each in kept] == [local, local]
     assert "no report in it" in kept[1]["summary"]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    data=st.data(),
+    to=st.sampled_from(
+        ["b.e1.other.aaaaaaaaaaaaaaaa", "fbl", "abuse", "postmaster", "u.aaaaaaaaaaaaaaaaaaaa", "u.", "b."]
+    ),
+)
+async def test_whatever_comes_is_recorded_and_changes_nothing_that_it_cannot_prove(
+    clean: Settings, system: Connection, delivery: int, data: st.DataObject, to: str
+) -> None:
+    start = data.draw(
+        st.sampled_from([dsn(FAILED), REPLY, LEAVE, AWAY, jmrp("a" * 26), arf("Feedback-Type: abuse", "To: x")])
+    )
+    cut = data.draw(st.integers(0, len(start)))
+    mail = start[:cut] + data.draw(st.binary(max_size=60)) + start[cut:]
+    async with system.transaction(force_rollback=True):
+        address = f"{to}@bounce.b.example"
+        matched = await record(system, clean, Tokens.of(clean), address, read(mail), mail, "\udcff@x\0.example")
+        assert not matched
+        assert (await outcomes(system), (await left(system))[0]) == ([], False)
+        assert len(await reports(system)) == 1

@@ -28,7 +28,9 @@ RAW = 64 * 1024  # bytes of a mail that are kept
 COMPLAINTS = ("fbl", "abuse")
 REPORTS = ("dmarc", "tlsrpt")  # where our DNS records ask for reports (dns/records.py)
 # RFC 5965, 7.3 and 6591: these say that somebody does not want the mail; `not-spam` and `auth-failure` do not.
-UNWANTED = frozenset({"abuse", "fraud", "opt-out", "opt-out-list", "virus", "other", "miscategorized"})
+UNWANTED = frozenset({"abuse", "fraud", "virus", "other", "miscategorized"})
+# These ask to be taken off the list, and call nothing spam (RFC 5965, 7.3; services report unsubscribes so).
+OPT_OUT = frozenset({"opt-out", "opt-out-list"})
 _MACHINES = frozenset({"bounce", "delayed", "delivered", "auto-reply", "complaint", "dmarc", "tlsrpt"})
 
 
@@ -70,7 +72,11 @@ async def record(
         await _keep(db, address, incoming, fields, raw, None, "", _unmatched(address, incoming))
         return False
     delivery, by = found
-    effect = _effect(incoming, delivery, raw)
+    if incoming.kind == "complaint" and incoming.feedback_type in OPT_OUT:
+        await _unsubscribe(db, delivery)
+        effect = Effect(f"report of type {incoming.feedback_type}", _LEFT)
+    else:
+        effect = _effect(incoming, delivery, raw)
     if incoming.kind in ("reply", "other") and local.startswith("b."):
         effect = await _reply(db, settings, delivery, fields, raw, sender)
     report = await _keep(db, address, incoming, fields, raw, delivery, by, effect)
@@ -192,12 +198,20 @@ async def _leave(db: Connection, tokens: Tokens, address: str, incoming: Incomin
     elif incoming.kind in _MACHINES:
         effect = Effect(f"{incoming.kind} to an unsubscribe address, changes nothing", "No person wrote it.")
     else:
-        key = (row["workspace_id"], row["campaign_id"], row["id"])
-        await loader.take(db, [Hit("u", *key, 0, time.time(), "MAIL", False, "mail")])
-        effect = Effect("unsubscribed", "The reader unsubscribed by mail, and gets no campaign any more.", keep=False)
+        await _unsubscribe(db, row)
+        effect = Effect("unsubscribed", _LEFT, keep=False)
     by = "unsubscribe" if row is not None else ""
     await _keep(db, address, incoming, fields, raw, row, by, effect, kind="unsubscribe")
     return row is not None
+
+
+_LEFT = "The reader unsubscribed, and gets no campaign any more."
+
+
+async def _unsubscribe(db: Connection, delivery: Row) -> None:
+    """Counted as one by the button is; a second time changes nothing."""
+    key = (delivery["workspace_id"], delivery["campaign_id"], delivery["id"])
+    await loader.take(db, [Hit("u", *key, 0, time.time(), "MAIL", False, "mail")])
 
 
 # ------------------------------------------------------------------ keeping
