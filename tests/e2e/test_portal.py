@@ -18,6 +18,7 @@ from e2e_house import House
 from playwright.async_api import Page
 from test_every_page import complaints, too_wide, walk
 
+from thurn.db.fetch import one
 from thurn.mailhost.mailboxes import add_mailbox
 
 ADDRESS, PASSWORD = "sepp@ready.example", "Radi und Brezn am See"
@@ -143,3 +144,15 @@ async def test_axe_lets_every_page_of_the_portal_pass_and_none_is_too_wide(ready
     await page.get_by_role("button", name="Sign in").click()
     await page.get_by_role("heading", name="Your mailbox").wait_for()
     assert await walk(page, [f"{ready.settings.url}/mailbox{path}" for path in PAGES]) == []
+    await furniture.held(ready, address)
+    rule = await ready.do(
+        lambda db: one(
+            db,
+            """INSERT INTO mailbox_rule (workspace_id, mailbox_id, position, field, contains, action, argument)
+               SELECT workspace_id, id, 1, 'subject', 'Rechnung', 'folder', 'Rechnungen' FROM mailbox WHERE address = %s
+               RETURNING id""",
+            [address],
+        )
+    )
+    paths = ("", "/held", "/rules", f"/rules/{rule['id']}")
+    assert await walk(page, [f"{ready.settings.url}/mailbox{path}" for path in paths]) == []

@@ -134,6 +134,10 @@ async def test_an_owner_sees_what_is_held_for_them_and_nothing_of_others(
     assert len(await rows(system, "SELECT 1 FROM held_mail")) == 2
     assert (await sepp.browser.post(f"/mailbox/held/{mine}/delete", data={"csrf": "no"})).status_code == 403
     assert (await sepp.browser.get(f"/mailbox/held/{mine}/release")).status_code == 405, "a link never releases"
+    home = (await sepp.browser.get("/mailbox")).text
+    assert f"/mailbox/held/{mine}/" in home
+    assert f"/mailbox/held/{hers}" not in home
+    check(home)
     answer = await sepp.browser.post(f"/mailbox/held/{mine}/delete", data={"csrf": sepp.csrf})
     assert answer.headers["location"] == "/mailbox/held?done=deleted"
     assert "Nothing is held for you" in (await sepp.browser.get("/mailbox/held?done=deleted")).text

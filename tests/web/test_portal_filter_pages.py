@@ -158,6 +158,24 @@ async def test_rules_are_added_switched_moved_and_removed(sepp: Owner, system: C
     assert "on to me@home.example" in await sepp.get("/security")  # who sends mail on is told to the owner
 
 
+async def test_a_rule_is_changed_in_its_place(sepp: Owner, system: Connection) -> None:
+    for contains in ("one", "two"):
+        await sepp.post("/rules", field="subject", contains=contains, action="folder", argument="Bills/Old")
+    first = (await filters.rules(system, sepp.mailbox_id))[0]["id"]
+    await sepp.post(f"/rules/{first}/off")
+    assert 'value="Bills/Old"' in await sepp.get(f"/rules/{first}")
+    refused = await sepp.post(f"/rules/{first}", 422, field="from", contains="", action="trash")
+    assert 'aria-invalid="true"' in refused.text
+    await sepp.post(f"/rules/{first}", field="from", contains="<i>boss", action="forward", argument="me@home.example")
+    row = (await filters.rules(system, sepp.mailbox_id))[0]
+    assert (row["id"], row["field"], row["contains"], row["action"], row["active"]) == (
+        first, "from", "<i>boss", "forward", False,
+    )  # fmt: skip
+    assert "<i>boss" not in await sepp.get(f"/rules/{first}")
+    assert "on to me@home.example" in await sepp.get("/security")
+    await sepp.get("/rules/999999", 404)
+
+
 async def test_nobody_changes_another_mailboxs_rules(
     sepp: Owner, make_owner: Maker, system: Connection, other_workspace: int
 ) -> None:
@@ -167,6 +185,8 @@ async def test_nobody_changes_another_mailboxs_rules(
         number = (await one(system, "SELECT id FROM mailbox_rule WHERE mailbox_id = %s", [other.mailbox_id]))["id"]
         for action in ("on", "off", "up", "remove"):
             await sepp.post(f"/rules/{number}/{action}", 404)
+        await sepp.get(f"/rules/{number}", 404)
+        await sepp.post(f"/rules/{number}", 404, field="from", contains="x", action="trash")
         assert "secret plan" not in await sepp.get("/rules")
         row = await one(system, "SELECT active, position FROM mailbox_rule WHERE id = %s", [number])
         assert (row["active"], row["position"]) == (True, 1)
@@ -186,3 +206,11 @@ async def test_storage_is_shown_and_what_cannot_be_told_is_said(sepp: Owner, sys
     ):
         await system.execute("UPDATE mailbox SET bytes_used = %s", [used])
         assert words in await sepp.get()
+    await system.execute(
+        """INSERT INTO mailbox_size (workspace_id, mailbox_id, day, bytes)
+           SELECT 1, %s, current_date - n, 4900000000 - n * 20000000::bigint FROM generate_series(0, 20) n""",
+        [sepp.mailbox_id],
+    )
+    await system.execute("UPDATE mailbox SET bytes_used = 4900000000")
+    assert "Full in about 3 weeks</b> at this rate" in await sepp.get()
+    assert "Full in about 3 weeks</b> at this rate" in await sepp.get("/storage")

@@ -55,6 +55,19 @@ async def add_rule(db: ApiDb, key: Keyed, settings: AppSettings, address: Name, 
     return await _rules(db, number)
 
 
+@router.put("/mailboxes/{address}/rules/{rule_id}")
+async def change_rule(
+    db: ApiDb, key: Keyed, settings: AppSettings, address: Name, rule_id: Id, new: RuleIn
+) -> Rules:  # fmt: skip
+    """Make another one of a rule, in its place."""
+    number = (await mailboxes.get_mailbox(db, address))["id"]
+    rule = filters.checked(new.field, new.contains, new.action, new.argument, active=new.active)
+    await filters.change_rule(db, number, rule_id, rule)
+    await changes.note(db, key.workspace_id, number, f"A rule for “{rule.contains}” was changed", by_admin=True)
+    await filters.publish(db, settings, number)
+    return await _rules(db, number)
+
+
 @router.delete("/mailboxes/{address}/rules/{rule_id}", status_code=204)
 async def remove_rule(db: ApiDb, key: Keyed, settings: AppSettings, address: Name, rule_id: Id) -> None:
     """Remove a rule."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from thurn.mailhost import forwards
 from thurn.portal import changes, filters
 from thurn.portal.edge import AsMailbox, MailboxDb, page
-from thurn.portal.sieve import Absence
+from thurn.portal.sieve import Absence, Rule
 from thurn.problems import Conflict, Invalid, Problem
 from thurn.web.edge import AppSettings
 from thurn.web.schemas import Id
@@ -89,8 +89,38 @@ async def add_rule(
         values = {"field": field, "contains": contains, "action": action, "argument": argument}
         return await _rules(request, me, db, values=values, refused=refused)
     if rule.action == "forward":
-        what = f"A rule sends mail with “{rule.contains}” on to {rule.argument}"
-        await changes.note(db, me.workspace_id, me.mailbox_id, what)
+        await _told(me, db, rule)
+    return await _published(me, db, settings)
+
+
+@router.get("/rules/{number}")
+async def edit_rule(request: Request, me: AsMailbox, db: MailboxDb, number: Id) -> Response:
+    """The form of one rule."""
+    return await _rule(request, me, db, await filters.get_rule(db, me.mailbox_id, number))
+
+
+@router.post("/rules/{number}")
+async def change_rule(
+    request: Request,
+    me: AsMailbox,
+    db: MailboxDb,
+    settings: AppSettings,
+    number: Id,
+    field: Short = "",
+    contains: Short = "",
+    action: Short = "",
+    argument: Short = "",
+) -> Response:
+    """Make another one of it; its place stays, and whether it is on."""
+    now = await filters.get_rule(db, me.mailbox_id, number)
+    try:
+        rule = filters.checked(field, contains, action, argument, active=now["active"])
+    except Invalid as refused:
+        values = {"field": field, "contains": contains, "action": action, "argument": argument}
+        return await _rule(request, me, db, now | values, refused)
+    await filters.change_rule(db, me.mailbox_id, number, rule)
+    if rule.action == "forward" and (now["action"], now["argument"]) != ("forward", rule.argument):
+        await _told(me, db, rule)
     return await _published(me, db, settings)
 
 
@@ -120,6 +150,24 @@ async def remove_rule(me: AsMailbox, db: MailboxDb, settings: AppSettings, numbe
     """Remove a rule."""
     await filters.remove_rule(db, me.mailbox_id, number)
     return await _published(me, db, settings)
+
+
+async def _told(me: AsMailbox, db: MailboxDb, rule: Rule) -> None:
+    """That mail leaves the house is for the owner to see later, too."""
+    what = f"A rule sends mail with “{rule.contains}” on to {rule.argument}"
+    await changes.note(db, me.workspace_id, me.mailbox_id, what)
+
+
+async def _rule(
+    request: Request, me: AsMailbox, db: MailboxDb, rule: Mapping[str, Any], refused: Invalid | None = None
+) -> Response:
+    values = dict(rule)
+    if refused is None and values["action"] == "folder":
+        values["argument"] = values["argument"].replace(".", "/")
+    return page(
+        request, me, "portal/rule.html", 422 if refused else 200,
+        rule=rule, values=values, errors={refused.field: str(refused)} if refused else {},
+    )  # fmt: skip
 
 
 async def _published(me: AsMailbox, db: MailboxDb, settings: AppSettings) -> Response:

@@ -139,6 +139,25 @@ async def add_rule(db: Connection, workspace: int, mailbox_id: int, rule: Rule) 
     return int(row["id"])
 
 
+async def change_rule(db: Connection, mailbox_id: int, number: int, rule: Rule) -> None:
+    """Make another one of a rule, in its place; on or off as `rule` says. `NotFound`. `publish` afterwards."""
+    changed = await db.execute(
+        """UPDATE mailbox_rule SET active = %s, field = %s, contains = %s, action = %s, argument = %s
+           WHERE id = %s AND mailbox_id = %s""",
+        [rule.active, rule.field, rule.contains, rule.action, rule.argument, number, mailbox_id],
+    )
+    if not changed.rowcount:
+        raise NotFound("There is no such rule.")
+
+
+async def get_rule(db: Connection, mailbox_id: int, number: int) -> Row:
+    """One rule; `NotFound`."""
+    found = [row for row in await rules(db, mailbox_id) if row["id"] == number]
+    if not found:
+        raise NotFound("There is no such rule.")
+    return found[0]
+
+
 async def set_active(db: Connection, mailbox_id: int, number: int, *, active: bool) -> None:
     """Switch a rule on or off; `NotFound`."""
     changed = await db.execute(

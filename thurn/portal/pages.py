@@ -21,6 +21,8 @@ from thurn.portal import (
     two_factor_pages,
 )
 from thurn.portal.edge import AsMailbox, MailboxDb, page
+from thurn.spam import quarantine
+from thurn.spam.held_pages import shown
 
 portal = APIRouter(prefix="/mailbox")
 for each in (
@@ -48,6 +50,7 @@ async def home(request: Request, me: AsMailbox, db: MailboxDb) -> Response:
         rules=len(await filters.rules(db, me.mailbox_id)),
         forwarding=await forwards.get(db, me.mailbox_id),
         ways=await security.ways(db, me.mailbox_id, limit=3),
+        held=[shown(held) for held in await quarantine.held(db, me.mailbox_id, limit=2)] if me.held else [],
     )
 
 
