@@ -1,6 +1,7 @@
 """Mail that came back: what it is, of whom it speaks and why, from reports of every kind and from garbage."""
 
 import time
+import tracemalloc
 from email.message import EmailMessage
 from typing import get_args
 
@@ -346,6 +347,18 @@ def test_hostile_mail_is_read_in_bounded_time(name: str) -> None:
     incoming = read(HOSTILE[name])
     assert time.process_time() - started < 1.0
     assert len(incoming.recipients) <= 500
+
+
+def test_hostile_mail_costs_little_memory() -> None:
+    tracemalloc.start()
+    try:
+        for name, raw in HOSTILE.items():
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            read(raw)
+            assert tracemalloc.get_traced_memory()[1] - before < 32 * 1024 * 1024, name
+    finally:
+        tracemalloc.stop()
 
 
 def test_parts_and_depth_are_bounded() -> None:
