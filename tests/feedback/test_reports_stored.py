@@ -89,6 +89,14 @@ async def test_a_report_nobody_is_proven_to_have_sent_is_kept_and_not_counted(sy
     assert counted == {"any": False}
 
 
+async def test_a_service_that_mails_for_a_receiver_may_sign_beside_it(system: Connection, domain: int):
+    proof = (
+        "dkim=pass header.d=esp.example; dkim=pass header.d=mail.receiver.example; spf=pass smtp.mailfrom=x@esp.example"
+    )
+    await send(system, aggregate(), proof=proof)
+    assert [(row["submitter"], row["counted"]) for row in await kept(system)] == [("mail.receiver.example", True)]
+
+
 async def test_one_that_comes_again_and_is_proven_counts_from_then_on(system: Connection, domain: int):
     await send(system, aggregate(), proof="")
     assert "counts now" in await send(system, aggregate())

@@ -29,7 +29,10 @@ from stackworld import (
     wait_for,
 )
 
+from tests.feedback.reportworld import aggregate, mail, packed
 from thurn.db.connect import conninfo
+from thurn.feedback.reports import proven
+from thurn.feedback.reports_read import read
 from thurn.settings import Settings
 
 pytestmark = pytest.mark.stack
@@ -86,6 +89,22 @@ def test_mail_to_a_bounce_host_goes_to_the_feedback_service(stack: Settings, fee
         f"b.e1.google.Abc-123@bounce.{DOMAIN}",
         f"fbl@bounce.{DOMAIN}",
     ]
+
+
+@pytest.mark.parametrize(("sender", "domain"), [("dmarc@friend.example", "friend.example"), (STRANGER, "")])
+def test_who_sent_a_report_is_what_rspamd_found_and_not_what_the_mail_claims(
+    stack: Settings, feedback: Outside, sender: str, domain: str
+) -> None:
+    report = mail(packed(aggregate(org=domain or "receiver.example")), proof="dmarc=pass header.from=google.com")
+    raw = report.replace(b"dmarc@receiver.example\r\nSubject", sender.encode() + b"\r\nSubject", 1)
+    with smtp(stack) as client:
+        client.sendmail(sender, [f"dmarc@bounce.{DOMAIN}"], raw)
+    wait_for(lambda: feedback.received)
+    received = feedback.received[0][2]
+    assert b"google.com" not in received.partition(b"\r\n\r\n")[0]
+    assert proven(received) == domain
+    (reading,) = read(received)
+    assert reading.report is not None
 
 
 def test_a_bounce_host_has_no_other_addresses(stack: Settings) -> None:

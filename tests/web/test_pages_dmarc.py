@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dnslib
@@ -272,10 +273,35 @@ async def test_senders_get_names_that_point_back_and_new_ones_are_told_once(
     assert await rows(system, "SELECT 1 FROM alert WHERE cleared_at IS NULL") == []
 
 
-def test_countries_come_from_a_file_only(clean: Settings, tmp_path: Any):
+def mmdb(country: str) -> bytes:
+    """The smallest database there can be (MaxMind DB 2.0): every IPv4 address lies in `country`."""
+
+    def text(value: str) -> bytes:
+        return bytes([0x40 | len(value)]) + value.encode()
+
+    def number(value: int, kind: int = 5) -> bytes:
+        return bytes([kind << 5 | 2]) + value.to_bytes(2, "big")
+
+    tree = (1 + 16).to_bytes(3, "big") * 2  # one node whose both sides are the first record
+    record_ = b"\xe1" + text("country") + b"\xe1" + text("iso_code") + text(country)
+    about = {
+        "node_count": number(1, 6), "record_size": number(24), "ip_version": number(4),
+        "database_type": text("Country"),
+        "languages": b"\x00\x04", "binary_format_major_version": number(2), "binary_format_minor_version": number(0),
+        "build_epoch": b"\x02\x02\x01\x01", "description": b"\xe0",
+    }  # fmt: skip
+    meta = bytes([0xE0 | len(about)]) + b"".join(text(name) + value for name, value in about.items())
+    return tree + bytes(16) + record_ + b"\xab\xcd\xefMaxMind.com" + meta
+
+
+def test_countries_come_from_a_file_only(clean: Settings, tmp_path: Path):
     assert not countries.configured(clean)
     assert countries.country(clean, "192.0.2.1") == ""
-    (tmp_path / "broken.mmdb").write_bytes(b"no database")
-    broken = clean.model_copy(update={"country_database": tmp_path / "broken.mmdb"})
-    assert countries.configured(broken)
-    assert countries.country(broken, "192.0.2.1") == ""
+    file = tmp_path / "countries.mmdb"
+    with_file = clean.model_copy(update={"country_database": file})
+    assert countries.country(with_file, "192.0.2.1") == ""
+    for content, found in ((b"no database", ""), (mmdb("DE"), "DE"), (mmdb("AT"), "AT"), (mmdb("longer"), "")):
+        file.write_bytes(content)
+        assert countries.configured(with_file)
+        assert countries.country(with_file, "192.0.2.1") == found
+        assert countries.country(with_file, "2001:db8::1") == ""

@@ -25,9 +25,14 @@ from thurn.feedback.reports_read import Reading, read
 from thurn.feedback.tls_report import TlsReport
 
 UPLOAD = "upload"
-_OUTCOME = re.compile(r"(?:^|;)\s*(dmarc|dkim)=pass\b([^;]*)")
-_NAMED = re.compile(r"\sheader\.(?:from|d|i)=(?:[^\s;@]*@)?([A-Za-z0-9.-]+)")
-_SAID_BY_OTHERS = re.compile(r'"(?:[^"\\]|\\.)*"|\([^()]*\)')  # quoted strings and comments (RFC 8601, 2.2)
+_METHODS = ("dmarc", "dkim", "spf")
+_OUTCOME = re.compile(r"(?:^|;)\s*(dmarc|dkim|spf)=pass\b([^;]*)")
+_NAMED = {
+    "dmarc": re.compile(r"\sheader\.from=([A-Za-z0-9.-]+)"),
+    "dkim": re.compile(r"\sheader\.[di]=(?:[^\s;@]*@)?([A-Za-z0-9.-]+)"),
+    "spf": re.compile(r"\ssmtp\.mailfrom=(?:[^\s;@]*@)?([A-Za-z0-9.-]+)"),
+}
+_QUOTED, _COMMENT = re.compile(r'"[^"]*"'), re.compile(r"\([^()]*\)")  # RFC 8601, 2.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +47,18 @@ class Stored:
 
 async def store(db: Connection, raw: bytes, *, address: str) -> str:
     """Store what a mail to `address` holds, in the transaction of `db`; returns what became of it, in words."""
-    submitter = proven(raw)
+    behind = proofs(raw)
     found = await asyncio.to_thread(read, raw)
-    return "; ".join([(await put(db, each, submitter=submitter)).summary for each in found])[:1000]
+    return "; ".join([(await put(db, each, submitter=_submitter(behind, each))).summary for each in found])[:1000]
+
+
+def _submitter(behind: list[str], reading: Reading) -> str:
+    """Of the domains behind a mail, the one that fits its report; a service that mails for others signs, too."""
+    report = reading.report
+    if isinstance(report, Aggregate | TlsReport):
+        fitting = [domain for domain in behind if believable(domain, report.org, report.contact)]
+        return next(iter(fitting or behind), "")
+    return next(iter(behind), "")
 
 
 async def upload(db: Connection, raw: bytes, *, name: str = "") -> list[Stored]:
@@ -54,16 +68,27 @@ async def upload(db: Connection, raw: bytes, *, name: str = "") -> list[Stored]:
 
 
 def proven(raw: bytes) -> str:
-    """The domain our own `mx` found to have sent a mail, by DMARC or DKIM; empty if none.
+    """The domain our own `mx` found to have sent a mail; empty if none."""
+    return next(iter(proofs(raw)), "")
 
-    Rspamd takes away every Authentication-Results that was there and puts its own on top.
+
+def proofs(raw: bytes) -> list[str]:
+    """Every domain our own `mx` found to stand behind a mail: by DMARC, by DKIM, by SPF (of the envelope sender).
+
+    Rspamd takes away every Authentication-Results that was there and puts its own on top. For our own addresses it is
+    told not to judge by DMARC, as whatever it says there must not have a report refused: DKIM and SPF say enough.
     """
     said = fields_of(raw[: 64 * 1024].replace(b"\r\n", b"\n").partition(b"\n\n")[0]).get("authentication-results")
-    said = _SAID_BY_OTHERS.sub("", said)
+    # Quoted strings hold the sender's own words, also within comments. A backslash means a quote in them, and Rspamd
+    # escapes those in a way that can be broken out of: then nothing here is believed.
+    if "\\" in said:
+        return []
+    said = _COMMENT.sub("", _QUOTED.sub("", said))
     if '"' in said or "(" in said:  # an end is missing: what follows may be anybody's words
-        return ""
-    passed = {method: named[1].lower() for method, rest in _OUTCOME.findall(said) if (named := _NAMED.search(rest))}
-    return passed.get("dmarc") or passed.get("dkim") or ""
+        return []
+    found = [(_METHODS.index(method), named[1].lower()) for method, rest in _OUTCOME.findall(said)
+             if (named := _NAMED[method].search(rest))]  # fmt: skip
+    return list(dict.fromkeys(domain for _, domain in sorted(found, key=lambda each: each[0])))
 
 
 def believable(submitter: str, org: str, contact: str) -> bool:
