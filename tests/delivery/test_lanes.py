@@ -12,7 +12,7 @@ import pytest
 from thurn.campaigns import snapshot as snapshots
 from thurn.campaigns.snapshot import snapshot
 from thurn.db.connect import Connection, connect
-from thurn.delivery import claims
+from thurn.delivery import claims, egress
 from thurn.delivery.board import Board
 from thurn.delivery.claims import Lane, begin_life, claim, open_lanes
 from thurn.delivery.claims import Lane as Waiting
@@ -20,8 +20,13 @@ from thurn.delivery.fold import fold
 from thurn.delivery.lanes import Table, drained
 from thurn.delivery.outcomes import Outcome, append
 from thurn.relays import service as relays
+from thurn.secrets import Secrets
 from thurn.settings import Settings
-from thurn.stack import keeper
+from thurn.stack import keeper, out_lanes
+from thurn.stack.files import place
+from thurn.stack.out_plan import PLAN
+from thurn.stack.postfix_out import TRANSPORTS
+from thurn.stack.prepare import directories
 
 MakeCampaign = Callable[..., Awaitable[int]]
 BOTH = frozenset({"e1", "e2"})
@@ -326,3 +331,33 @@ async def test_a_domain_is_asked_for_again_when_its_answer_is_old(
     ).fetchone()
     assert row is not None
     assert (row["left"].days >= 6) == bool(found)
+
+
+async def test_keeper_writes_the_table_for_a_new_egress_before_it_says_that_postfix_has_it(
+    clean: Settings, system: Connection
+) -> None:
+    """A regular expression is not read again by itself: mail of the new one would leave by the first one."""
+    for name in ("guard", "redis", "rspamd"):
+        Secrets(clean.state).ensure(name)
+    place(clean.state, directories())
+    (clean.state / PLAN).unlink(missing_ok=True)
+    path = clean.state / TRANSPORTS
+    table = Table(clean)
+    table.usable()
+    table.write(frozenset({("e1", "google")}))
+    await egress.add(system, clean, name="e2", bind4="127.0.0.2", helo="out2.brotzeit.example", pool="default")
+    kept = {name: each for name, each in keeper.sources().items() if name in out_lanes.KEPT}
+    done = await asyncio.to_thread(keeper.step, clean, kept)
+    assert {"out/etc/main.cf", "out/etc/master.cf"} <= done
+    text = path.read_text()
+    assert text.startswith(r"/^b\.e1\.google\."), "what is suspended stays so"
+    assert r"/^b\.(e1|e2)\." in text
+    assert (clean.state / "out/etc/transports-read").read_text() == text
+    assert table.usable() == BOTH
+    table.write(frozenset({("e1", "google")}))
+    assert path.read_text() == text, "the sender says the same"
+    assert await asyncio.to_thread(keeper.step, clean, kept) == set()
+    table.write(frozenset())
+    assert await asyncio.to_thread(keeper.step, clean, kept) == {"out/etc/transports-read"}
+    (clean.state / PLAN).unlink()
+    path.unlink()

@@ -34,7 +34,7 @@ async def drained(db: Connection, node: str) -> list[str]:
 
 
 class Table:
-    """The table of one node. Postfix reads it again by itself within ten seconds; `keeper` has it do so at once."""
+    """The table of one node. `keeper` sees that it changed and has Postfix read it again, within two seconds."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

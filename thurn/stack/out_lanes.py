@@ -18,10 +18,12 @@ from thurn.settings import Settings
 from thurn.stack.files import File, place
 from thurn.stack.keeper import Kept
 from thurn.stack.out_plan import PLAN, Plan, load_plan, plan_of
-from thurn.stack.postfix_out import TRANSPORTS, password_file
+from thurn.stack.postfix_out import TRANSPORTS, password_file, transports
 from thurn.stack.prepare import mail_servers
 
 log = structlog.get_logger()
+
+_READ = "out/etc/transports-read"  # the table as Postfix has read it
 
 _EGRESSES = """
 SELECT e.name, host(e.bind4) AS bind4, host(e.bind6) AS bind6, e.helo, r.host, r.port, r.security, r.fingerprint,
@@ -105,7 +107,13 @@ def changed(settings: Settings, paths: set[str]) -> None:
 
 
 def loaded(settings: Settings, plan: Plan, paths: set[str]) -> None:
-    """Reload what changed and write the plan down, unless it has changed again: then the next look does it all."""
+    """Reload what changed and write the plan down, unless it has changed again: then the next look does it all.
+
+    The table comes first: mail of a new egress would leave by the first one until Postfix has read it.
+    """
+    own = transports(settings.port, plan, listen=settings.listen, simulate=settings.simulate)
+    text = _head(settings) + own
+    place(settings.state, [File(TRANSPORTS, text, 0o644, "thurn:thurn"), File(_READ, text)])
     for instance in ("mx", "out"):
         if any(path.startswith(f"{instance}/") for path in paths):
             _reload(settings, instance)
@@ -114,14 +122,18 @@ def loaded(settings: Settings, plan: Plan, paths: set[str]) -> None:
         place(settings.state, [File(PLAN, plan.text())])
 
 
-def suspended(settings: Settings) -> list[File]:
-    """Which lanes the sender has suspended or leads elsewhere: the head of the table it writes."""
+def table(settings: Settings) -> list[File]:
+    """The table that the sender writes, to have Postfix read it: of a regular expression it does not see a change."""
     try:
-        lines = (settings.state / TRANSPORTS).read_text().splitlines()
+        return [File(_READ, (settings.state / TRANSPORTS).read_text())]
     except FileNotFoundError:
         return []
-    head = takewhile(lambda line: not line.startswith(r"/^b\.("), lines)
-    return [File("out/etc/suspended", "".join(f"{line}\n" for line in head))]
+
+
+def _head(settings: Settings) -> str:
+    """Which lanes the sender has suspended or leads elsewhere: the head of that table."""
+    lines = "".join(file.text for file in table(settings)).splitlines()
+    return "".join(f"{line}\n" for line in takewhile(lambda line: not line.startswith(r"/^b\.("), lines))
 
 
 def _reload(settings: Settings, instance: str) -> None:
@@ -132,6 +144,6 @@ def _reload(settings: Settings, instance: str) -> None:
 
 
 KEPT = {
-    "suspended lanes": Kept(suspended, lambda settings, _: _reload(settings, "out")),
+    "table of lanes": Kept(table, lambda settings, _: _reload(settings, "out")),
     "sending addresses": Kept(wanted, changed),
 }
