@@ -35,9 +35,26 @@ def test_reset_forgets_mail_and_keeps_what_is_published(internet: Settings) -> N
     assert len(client.published(internet)) == 1
 
 
+def test_a_provider_in_a_mood_puts_mail_off_and_takes_it_when_calm(internet: Settings) -> None:
+    client.mood(internet, "gmx", "rate", per_minute=1)
+    with smtplib.SMTP("127.0.0.1", internet.port["sim_smtp"], local_hostname="out.example") as smtp:
+        smtp.sendmail("b@x.example", ["plain.ada@gmx.example"], MAIL)
+        with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+            smtp.sendmail("b@x.example", ["plain.bob@gmx.example"], MAIL)
+    assert refused.value.recipients["plain.bob@gmx.example"][0] == 421
+    client.calm(internet)
+    with smtplib.SMTP("127.0.0.1", internet.port["sim_smtp"], local_hostname="out.example") as smtp:
+        smtp.sendmail("b@x.example", ["plain.bob@gmx.example"], MAIL)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
+        ("POST", "/moods", b"[]", 400),
+        ("POST", "/moods", b'{"provider": "gmx"}', 400),
+        ("POST", "/moods", b'{"provider": "gmx", "kind": "explode"}', 400),
+        ("POST", "/moods", b'{"provider": "gmx", "kind": "rate", "per_minute": "much"}', 400),
+        ("POST", "/moods", b'{"provider": "gmx", "kind": "block", "share": 2}', 400),
         ("GET", "/nothing", b"", 404),
         ("DELETE", "/truth", b"", 404),
         ("POST", "/zones", b"{not json", 400),

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from thurn.settings import Settings
+from thurn.simulate.moods import Refusal
 from thurn.simulate.truth import Truth
 
 
@@ -93,6 +94,20 @@ def wait_until_quiet(settings: Settings, timeout: float = 120.0) -> bool:
             return True
         time.sleep(0.2)
     return False
+
+
+def mood(
+    settings: Settings, provider: str, kind: Refusal, *, seconds: float = 3600, per_minute: float = 0,
+    share: float = 1, client: str = "",
+) -> None:  # fmt: skip
+    """Put a provider into a mood: a rate it enforces, or a share of mails put off or blocked; see `moods.Mood`."""
+    body = {"provider": provider, "kind": kind, "seconds": seconds, "per_minute": per_minute, "share": share}
+    _call(settings, "POST", "/moods", body | {"client": client})
+
+
+def calm(settings: Settings) -> None:
+    """Every provider takes everything again."""
+    _call(settings, "DELETE", "/moods")
 
 
 def reset(settings: Settings) -> None:

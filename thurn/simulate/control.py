@@ -6,6 +6,8 @@
     GET    /zones                         what is published
     POST   /zones                         publish [{"name", "type", "value", "ttl"}, …]
     DELETE /zones?domain=                 withdraw a domain's records, or all
+    POST   /moods                         a provider's mood: {"provider", "kind": rate|tempfail|block, "seconds",
+                                          "per_minute", "share", "client"}; DELETE: all take everything again
     POST   /reset                         forget every mail
 
 Use `client`. A thread per request, so that counting a campaign does not keep the receivers waiting.
@@ -13,6 +15,7 @@ Use `client`. A thread per request, so that counting a campaign does not keep th
 
 import json
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,6 +27,7 @@ from urllib.parse import parse_qs, urlsplit
 import structlog
 
 from thurn.simulate.dns import to_wire
+from thurn.simulate.moods import REFUSALS, Mood, Moods
 from thurn.simulate.store import read
 from thurn.simulate.truth import count_truth
 from thurn.simulate.zones import Record, Zones
@@ -42,6 +46,7 @@ class Controls:
     dns_port: int
     pending: Callable[[], int]
     reset: Callable[[], None]
+    moods: Moods
 
 
 class BadRequest(ValueError):
@@ -78,6 +83,24 @@ def _records(body: Any) -> list[Record]:
             raise BadRequest(f"{entry!r} is no record: {error}") from error
         records.append(record)
     return records
+
+
+def _mood(body: Any) -> tuple[str, Mood]:
+    """A provider and its mood, from JSON; says what cannot be."""
+    try:
+        kind, seconds = body["kind"], float(body.get("seconds", 3600))
+        mood = Mood(
+            kind, time.time() + seconds, float(body.get("per_minute", 0)), float(body.get("share", 1)),
+            str(body.get("client", "")),
+        )  # fmt: skip
+        provider = str(body["provider"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BadRequest(f"{body!r} is no mood: give provider and kind, and perhaps seconds: {error}") from error
+    if kind not in REFUSALS:
+        raise BadRequest(f"A mood is one of {', '.join(REFUSALS)}, not {kind!r}.")
+    if not (0 < seconds < 1e7 and 0 <= mood.per_minute < 1e6 and 0 <= mood.share <= 1):
+        raise BadRequest("seconds, per_minute or share is out of bounds.")
+    return provider, mood
 
 
 def _status(controls: Controls) -> dict[str, Any]:
@@ -146,6 +169,13 @@ class _Handler(BaseHTTPRequestHandler):
             case "DELETE", "/zones":
                 with self.server.changing:
                     controls.zones.withdraw(query.get("domain"))
+                return {}
+            case "POST", "/moods":
+                provider, mood = _mood(body)
+                controls.moods.put(provider, mood)
+                return {}
+            case "DELETE", "/moods":
+                controls.moods.calm()
                 return {}
             case "POST", "/reset":
                 controls.reset()

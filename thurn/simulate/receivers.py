@@ -14,6 +14,7 @@ from typing import cast
 import structlog
 
 from thurn.simulate.behaviour import Behaviour, behaviour
+from thurn.simulate.moods import Moods, Refusal
 from thurn.simulate.replies import refusal
 from thurn.simulate.store import Store
 
@@ -42,6 +43,7 @@ class Receivers:
         self.store = store
         self.seed = seed
         self.planned = planned  # called with (step id, due time) for what comes of a message
+        self.moods = Moods()
         self.sessions: set[Session] = set()
         self._waiting: list[Session] = []
 
@@ -200,6 +202,9 @@ class Session(asyncio.Protocol):
             return b"452 4.5.3 Too many recipients\r\n"
         recipient = match[1].decode("utf-8", "surrogateescape").lower()
         how = behaviour(recipient, self._server.seed)
+        mood = self._server.moods.answer(how.provider, self._peer, (how.number & 0xFFFF) / 0x10000, time.time())
+        if mood is not None:
+            return self._in_mood(recipient, how, mood)
         by_content = how.receive in ("spam", "large") or (how.receive == "policy" and how.provider in _JUDGES_CONTENT)
         if by_content and not self._recipients:
             self._judged = how
@@ -207,6 +212,12 @@ class Session(asyncio.Protocol):
             return self._refuse(recipient, how)
         self._recipients.append(recipient)
         return b"250 2.1.5 Ok\r\n"
+
+    def _in_mood(self, recipient: str, how: Behaviour, mood: Refusal) -> bytes:
+        lines = refusal(mood, how.provider, recipient, how.number)
+        self._server.store.refuse(self._sender or "", recipient, mood, " ".join(lines))
+        self._closing = lines[0].startswith("421")  # RFC 5321, 3.8: it closes the channel
+        return b"".join(line.encode() + b"\r\n" for line in lines)
 
     def _waited_out(self, recipient: str, how: Behaviour) -> bool:
         """Whether this pair of sender and recipient came back late enough."""

@@ -76,7 +76,59 @@ _INACTIVE = {
 _MOVED: _Words = {"other": ("551 5.1.6 <{rcpt}>: User has moved to another address and is no longer here",)}
 _SPAM: _Words = {"other": ("554 5.7.1 Spam message rejected; this content looks like spam ({id})",)}
 _LARGE: _Words = {"other": ("552 5.3.4 Message size exceeds fixed limit",)}
+# What a provider says in a mood (moods.py).
+_RATE: _Words = {
+    "google": (
+        "421-4.7.28 [127.0.0.1] Our system has detected an unusual rate of",
+        "421-4.7.28 unsolicited mail originating from your IP address. To protect our",
+        "421-4.7.28 users from spam, mail sent from your IP address has been temporarily",
+        "421 4.7.28 rate limited. https://support.google.com/mail/?p=UnsolicitedRateLimitError {id} - gsmtp",
+    ),
+    "microsoft": (
+        (
+            "451 4.7.650 The mail server [127.0.0.1] has been temporarily rate limited due to IP reputation. For "
+            "e-mail delivery information, see https://aka.ms/postmaster (S775) [{id}]"
+        ),
+    ),
+    "gmx": (
+        "421-Rate limit reached. Please try again later.",
+        "421 For explanation visit https://postmaster.gmx.example/en/error-messages?ip=127.0.0.1&c=rl&id={id}",
+    ),
+    "other": ("421 4.7.0 Error: too many messages from 127.0.0.1, try again later",),
+}
+_TEMPFAIL: _Words = {
+    "yahoo": (
+        (
+            "421 4.7.0 [TSS04] Messages from 127.0.0.1 temporarily deferred due to unexpected volume or user "
+            "complaints - 4.16.55.1; see https://postmaster.yahooinc.com/error-codes"
+        ),
+    ),
+    "gmx": ("421 Reject due to policy violations ({id})",),
+    "other": ("451 4.7.1 Message from 127.0.0.1 temporarily deferred because of its poor reputation",),
+}
+_BLOCK: _Words = {
+    **_POLICY,
+    "google": (
+        "550-5.7.1 [127.0.0.1] Our system has detected that this message is",
+        "550-5.7.1 likely suspicious due to the very low reputation of the sending",
+        "550 5.7.1 domain. https://support.google.com/mail/answer/188131 {id} - gsmtp",
+    ),
+    "gmx": (
+        "554-gmx.example (mxgmx007) Nemesis ESMTP Service not available",
+        "554-IP address is black listed.",
+        "554 For explanation visit https://postmaster.gmx.example/en/error-messages?ip=127.0.0.1&c=bip&id={id}",
+    ),
+    "other": (
+        (
+            "554 5.7.1 Service unavailable; Client host [127.0.0.1] blocked using zen.spamhaus.org; "
+            "https://www.spamhaus.org/query/ip/127.0.0.1"
+        ),
+    ),
+}
 _WORDING: dict[str, _Words] = {
+    "rate": _RATE,
+    "tempfail": _TEMPFAIL,
+    "block": _BLOCK,
     "unknown": _UNKNOWN,
     "full": _FULL,
     "policy": _POLICY,

@@ -43,7 +43,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     def reset() -> None:  # called from the control's threads
         asyncio.run_coroutine_threadsafe(forget(), loop).result(30)
 
-    controls = Controls(path, zones, settings.port["sim_dns"], lambda: aftermath.pending, reset)
+    controls = Controls(path, zones, settings.port["sim_dns"], lambda: aftermath.pending, reset, receivers.moods)
     udp, tcp = await serve_dns(zones, settings.port["sim_dns"])
     control = ControlServer(controls, settings.port["sim_http"])
     control.start()
