@@ -51,7 +51,9 @@ def test_a_line_of_a_delivery_agent_tells_who_said_what_to_which_address_of_ours
     )
 
 
-@pytest.mark.parametrize("agent", ["qmgr", "error", "e1-yahoo/error", "retry", "smtp", "e1-local/smtp", "e1-/smtp"])
+@pytest.mark.parametrize(
+    "agent", ["qmgr", "error", "e1-yahoo/error", "retry", "smtp", "e1-local/smtp", "e9-relay/smtp", "e1-/smtp"]
+)
 def test_what_postfix_says_itself_and_our_own_server_are_no_evidence(agent: str):
     """Neither its back-off from a dead server nor our own suspension, which speak with a provider's words."""
     assert hear(line("deferred", TSS04, agent=agent)) is None
@@ -196,3 +198,29 @@ async def test_old_answers_are_forgotten(system: Connection):
 def test_a_state_survives_being_stored():
     state = State(factor=0.25, mode="suspended", until=NOW, since=NOW, changed_at=NOW, rule="x", strikes=2)
     assert store.of_json(store.to_json(state)) == state
+
+
+async def test_a_reply_that_says_never_again_gives_the_mail_up_and_no_other(clean: Settings, log: Path):
+    local = VerpTokens(Secrets(clean.state).derive("verp")).local_part("e1", "yahoo", 1, 1)
+    other = "4Nl1Wk2bQHz2"
+    never = "421 4.7.1 [TS03] All messages from 192.0.2.1 will be permanently deferred; Retrying will NOT succeed."
+    own = f"Nov 24 12:00:01 mail postfix/qmgr[12]: {QUEUE_ID}: from=<{local}@b.example>, size=7, nrcpt=1 (queue)"
+    log.write_bytes(
+        b"\n".join(
+            [
+                own.encode(),
+                own.replace(QUEUE_ID, other).encode(),
+                line("deferred", never),
+                line("deferred", TSS04).replace(QUEUE_ID.encode(), other.encode()),
+                line("deferred", never, agent="error").replace(QUEUE_ID.encode(), other.encode()),
+                b"",
+            ]
+        )
+    )
+    reader = LogReader(clean)
+    async with await connect(clean, "system") as db:
+        await reader._load(db)
+        while await reader.step(db):
+            pass
+        found = await rows(db, "SELECT queue_id, campaign_id, delivery_id, rule FROM give_up")
+    assert found == [{"queue_id": QUEUE_ID, "campaign_id": 1, "delivery_id": 1, "rule": "never-on-retry"}]

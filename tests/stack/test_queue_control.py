@@ -124,3 +124,21 @@ def test_what_an_administrator_holds_by_hand_is_left_alone(
     until(lambda: not place(stack, put_off["google"]))
     assert place(stack, put_off["gmx"]) == "hold"
     subprocess.run(["postsuper", "-c", stack.state / "out/etc", "-d", put_off["gmx"]], check=True, capture_output=True)
+
+
+def test_a_mail_that_a_rule_gave_up_leaves_at_once_and_the_log_calls_it_expired(
+    stack: Settings, put_off: dict[str, str]
+):
+    later(stack, put_off["gmx"])
+    later(stack, put_off["google"])
+    with psycopg.connect(conninfo(stack, "system"), autocommit=True) as db:
+        for queue_id in (put_off["gmx"], "4Gone4Gone4"):
+            db.execute("INSERT INTO give_up VALUES ('main', %s, 77, 1, 'never-on-retry')", [queue_id])
+    tend(stack)
+    until(lambda: place(stack, put_off["gmx"]) == "")
+    log = stack.state / "log" / "out.mail.log"
+    said = f"{put_off['gmx']}: from=<"
+    until(lambda: any(said in line and "status=force-expired" in line for line in log.read_text().splitlines()))
+    assert place(stack, put_off["google"]) == "deferred"
+    with psycopg.connect(conninfo(stack, "system")) as db:
+        assert db.execute("SELECT count(*) FROM give_up").fetchone() == (0,)

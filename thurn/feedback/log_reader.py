@@ -16,6 +16,7 @@ from thurn.mail.tokens import InvalidToken, VerpTokens
 from thurn.secrets import Secrets
 from thurn.settings import Settings
 from thurn.shaping.answers import Ears
+from thurn.shaping.giving_up import GiveUps, wish
 
 _TELL = 1.0  # seconds; how often a quiet log's position is renewed
 
@@ -29,6 +30,7 @@ class LogReader:
         self._settings = settings
         self._tail = Tail(settings.state / "log" / "out.mail.log")
         self._tokens = VerpTokens(Secrets(settings.state).derive("verp"))
+        self._give_ups = GiveUps()
         self._told = -_TELL  # by a clock that nobody sets
         self._known: dict[str, Key] = {}
         self._stored: set[str] = set()
@@ -60,15 +62,19 @@ class LogReader:
             return False
         outcomes: list[Outcome] = []
         ears = Ears()
+        heard: list[tuple[Line, bytes, Key]] = []
+        await self._give_ups.refresh(db)
         for raw in data.split(b"\n"):
             line = parse(raw)
             if line is not None:
                 if line.queue_id in self._known:
                     ears.take(line, raw, when(raw, now))
+                    heard.append((line, raw, self._known[line.queue_id]))
                 self._take(line, raw, now, outcomes)
         self._tail.position += len(data)
         await append(db, outcomes)
         await ears.store(db)
+        await wish(db, self._settings.node, self._give_ups.look(heard))
         await self._store(db, now)
         await db.commit()
         return True

@@ -63,7 +63,7 @@ def heard_in(line: Line, raw: bytes, at: datetime) -> Heard | None:
     if outcome is None or agent is None:
         return None
     egress, provider = agent[1].decode(), agent[2].decode()
-    if provider == "local":
+    if provider in ("local", "relay"):  # our own server; a relay answers for itself (thurn/relays)
         return None
     bucket = at.replace(second=at.second - at.second % BUCKET, microsecond=0)
     if outcome == "delivered":

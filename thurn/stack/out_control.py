@@ -42,6 +42,7 @@ def tend(settings: Settings) -> None:
     with psycopg.connect(conninfo(settings, "system"), connect_timeout=3, autocommit=True) as db:
         _hold(db, settings)
         _retry(db, settings)
+        _give_up(db, settings)
 
 
 def _hold(db: psycopg.Connection, settings: Settings) -> None:
@@ -76,6 +77,21 @@ def _retry(db: psycopg.Connection, settings: Settings) -> None:
         db.execute("UPDATE queue_retry SET done_at = now(), mails = %s WHERE id = %s", [mails, number])
         db.execute("DELETE FROM queue_retry WHERE done_at < now() - interval '1 day'")
         log.info("mail of out is tried again", provider=provider or "all", mails=mails)
+
+
+def _give_up(db: psycopg.Connection, settings: Settings) -> None:
+    """End what a rule of shaping gave up; Postfix logs each as expired, or as delivered if it was faster."""
+    rows = db.execute("SELECT queue_id FROM give_up WHERE node = %s LIMIT 5000", [settings.node]).fetchall()
+    ids = {row[0] for row in rows}
+    if not ids:
+        return
+    there = {queue_id for queue_id in ids if _file(settings, queue_id)}
+    _postsuper(settings, "-e", there)
+    if there:
+        _make_due(settings, there)
+        log.info("mail of out given up", mails=len(there))
+    # Not found: delivered meanwhile, or ended by the look before this one.
+    db.execute("DELETE FROM give_up WHERE node = %s AND queue_id = ANY(%s)", [settings.node, sorted(ids)])
 
 
 def _make_due(settings: Settings, ids: set[str]) -> int:
