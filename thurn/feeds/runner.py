@@ -28,6 +28,7 @@ from thurn.settings import Settings
 log = structlog.get_logger()
 
 _LEASE = 600  # seconds a look may take
+_MAILS = 1000  # of one look; a mailbox with more is looked at again at once, after the others that are due
 _LONGEST_WAIT = 3600  # seconds between tries of a server that does not answer
 _CALLS = 50  # of webhooks, at a time
 _KEPT = "35 days"  # that an item is remembered; services repeat themselves for three days at most
@@ -48,8 +49,8 @@ async def step(settings: Settings, db: Connection) -> int:
     try:
         password = await service.secret_of(db, feed["id"], settings)
         async with asyncio.timeout(_LEASE - 60):
-            await _look(settings, db, feed, password)
-        await _went_well(db, feed)
+            more = await _look(settings, db, feed, password)
+        await _went_well(db, feed, pause=0 if more else service.EVERY)
     except (Wrong, Refused, Untrusted, Problem) as problem:
         await _broken(db, feed, str(problem))
     except (Trouble, imaplib.IMAP4.error, IMAPClientError, poplib.error_proto, TimeoutError, OSError) as problem:
@@ -94,13 +95,14 @@ async def tidy(db: Connection) -> int:
     return 0
 
 
-async def _look(settings: Settings, db: Connection, feed: Row, password: str) -> None:
+async def _look(settings: Settings, db: Connection, feed: Row, password: str) -> bool:
+    """Read what is new; True if there is more of it."""
     tokens = Tokens.of(settings)
     seen = frozenset[bytes]()
     if feed["kind"] == "pop3":
         found = await rows(db, "SELECT key FROM feed_item WHERE feed_id = %s", [feed["id"]])
         seen = frozenset(bytes(row["key"]) for row in found)
-    mailbox = await asyncio.to_thread(open_mailbox, feed, password, settings)
+    mailbox, taken = await asyncio.to_thread(open_mailbox, feed, password, settings), 0
     try:
         while mails := await asyncio.to_thread(mailbox.new, seen):
             for mail in mails:
@@ -108,6 +110,10 @@ async def _look(settings: Settings, db: Connection, feed: Row, password: str) ->
                     await reading.take_mail(db, settings, tokens, feed, mail.raw, mail.key)
             await asyncio.to_thread(mailbox.done, mails)
             await _stands(db, feed, mailbox, mails)
+            taken += len(mails)
+            if taken >= _MAILS:
+                return True
+        return False
     finally:
         await asyncio.to_thread(mailbox.close)
 
@@ -122,12 +128,12 @@ async def _stands(db: Connection, feed: Row, mailbox: Mailbox, mails: Any) -> No
         )
 
 
-async def _went_well(db: Connection, feed: Row) -> None:
+async def _went_well(db: Connection, feed: Row, *, pause: int) -> None:
     async with db.transaction():
         await db.execute(
             """UPDATE feed SET state = 'ok', reason = '', failures = 0, read_at = now(),
                  next_at = now() + make_interval(secs => %s) WHERE id = %s""",
-            [service.EVERY, feed["id"]],
+            [pause, feed["id"]],
         )
         await mended(db, feed["workspace_id"], f"feed-{feed['id']}", mail=False)
 

@@ -80,7 +80,8 @@ async def _run(settings: Settings) -> None:
         tasks.create_task(beat(settings, "worker"))
         tasks.create_task(_jobs(settings))
         tasks.create_task(Runner(settings).run())
-        tasks.create_task(loop(settings, "feeds", lambda db: feeds.step(settings, db), 2.0))
+        for _ in range(2):  # a server that answers slowly keeps the other mailboxes waiting only behind one of them
+            tasks.create_task(loop(settings, "feeds", lambda db: feeds.step(settings, db), 2.0))
         tasks.create_task(loop(settings, "feed-calls", lambda db: feeds.calls(settings, db), 1.0))
         tasks.create_task(loop(settings, "feed-tidy", feeds.tidy, 3600.0))
         tasks.create_task(loop(settings, "fold", fold, 0.2))
