@@ -1,6 +1,8 @@
 """The configuration of each daemon as a function of settings: what matters for safety, by table."""
 
 import re
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -188,14 +190,24 @@ def test_webmails_door_for_sending_is_on_loopback_wherever_mx_listens() -> None:
 
 
 def transport(sender: str, plan: Plan = ONE, suspended: tuple[tuple[str, str], ...] = (), **more: bool) -> str | None:
-    """What regexp_table(5) makes of an envelope sender: the first line counts, $1 and $2 are filled in."""
+    """What Postfix makes of an envelope sender by the table."""
     simulate = more.get("simulate", False)
     table = postfix_out.transports(PORTS, plan, listen="127.0.0.1", simulate=simulate, suspended=suspended)
-    for line in table.splitlines():
-        pattern, result = line.split(" ", 1)
-        if found := re.search(pattern.strip("/"), sender):
-            return re.sub(r"\$(\d)", lambda number: found[int(number[1])], result)
-    return None
+    return looked_up(sender, table)
+
+
+def looked_up(sender: str, table: str) -> str | None:
+    """By Postfix's own reading. It fills $1 in here, and skips such a line where a transport is chosen."""
+    assert "$" not in table
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "main.cf").touch()
+        (Path(folder) / "table").write_text(table)
+        done = subprocess.run(
+            ["postmap", "-c", folder, "-q", sender, f"regexp:{folder}/table"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert not done.stderr
+    return done.stdout.rstrip("\n") or None
 
 
 @pytest.mark.parametrize(
@@ -296,7 +308,7 @@ def test_a_relay_has_one_transport_with_a_password_of_its_own_and_tls() -> None:
     [
         ("b.r1.google.t@b.x", "r1-relay:[smtp.example.net]:587"),
         ("b.r2.google.t@b.x", "e1-google:"),
-        ("b.r1.local.t@b.x", "e1-local:"),
+        ("b.r1.local.t@b.x", f"e1-local:[127.0.0.1]:{PORTS['smtp']}"),
         ("b.e1.google.t@b.x", "e1-google:"),
         ("b.r9.google.t@b.x", "e1-google:"),
     ],
@@ -307,12 +319,7 @@ def test_envelope_senders_lead_to_relays_unless_they_are_broken(sender: str, lea
         Egress("r2", relay=Relay("two.example.net", 587, "starttls")),
     ))  # fmt: skip
     table = postfix_out.transports(PORTS, plan, listen="127.0.0.1", simulate=False, instead={"r2": "e1"})
-    for line in table.splitlines():
-        pattern, _, target = line.partition("/ ")
-        if match := re.search(pattern.removeprefix("/"), sender):
-            assert match.expand(re.sub(r"\$(\d)", r"\\\1", target)).startswith(leads_to)
-            return
-    raise AssertionError("no line")
+    assert looked_up(sender, table) == leads_to
 
 
 def test_peoples_mail_may_have_an_egress_of_its_own() -> None:

@@ -18,7 +18,7 @@ from thurn.settings import Settings
 from thurn.stack.files import File, place
 from thurn.stack.keeper import Kept
 from thurn.stack.out_plan import PLAN, Plan, load_plan, plan_of
-from thurn.stack.postfix_out import TRANSPORTS, password_file, transports
+from thurn.stack.postfix_out import OPEN, TRANSPORTS, password_file, transports
 from thurn.stack.prepare import mail_servers
 
 log = structlog.get_logger()
@@ -133,7 +133,7 @@ def table(settings: Settings) -> list[File]:
 def _head(settings: Settings) -> str:
     """Which lanes the sender has suspended or leads elsewhere: the head of that table."""
     lines = "".join(file.text for file in table(settings)).splitlines()
-    return "".join(f"{line}\n" for line in takewhile(lambda line: not line.startswith(r"/^b\.("), lines))
+    return "".join(f"{line}\n" for line in takewhile(lambda line: line != OPEN, lines))
 
 
 def _reload(settings: Settings, instance: str) -> None:

@@ -15,6 +15,7 @@ from thurn.stack.out_plan import PLAN, Egress, Plan, Relay
 from thurn.stack.postfix import Service
 
 TRANSPORTS = "out/lanes/transports"
+OPEN = "# Lanes"  # what stands before it is what `keeper` has Postfix read at once
 RELAY = "relay"  # in the name of a relay's transport, where others have the provider
 SUSPENDED = "suspended by Thurn"  # in the reply of a mail that waits in Postfix for a lane to open again
 
@@ -54,32 +55,34 @@ def transports(
     """regexp_table(5): envelope sender -> transport and, where it is not the recipient's own MX, next hop.
 
     The first line that matches counts: relays that are broken and have another egress take their mail (`instead`),
-    suspended lanes, mail for this server, relays, then everybody; at last mail of an egress that is gone, which the
-    first one carries.
+    suspended lanes, then every lane; at last relays, and mail of an egress that is gone, which the first one carries.
     """
-    names = "|".join(egress.name for egress in plan.direct)
-    away = "|".join(name for name in PROVIDERS if name != LOCAL)
-    first = plan.direct[0].name
     next_hop = f"[127.0.0.1]:{ports['sim_smtp']}" if simulate else ""
-    lines = [rf"/^b\.{name}\.({away})\.[^@]+@/ {other}-$1:{next_hop}" for name, other in sorted(instead.items())]
+    door = f"[{postfix.inner_door(listen, ports['smtp'])}]:{ports['smtp']}"
+    away = [name for name in PROVIDERS if name != LOCAL]
+    lines = [
+        rf"/^b\.{name}\.{provider}\./ {other}-{provider}:{next_hop}"
+        for name, other in sorted(instead.items())
+        for provider in away
+    ]
     lines += [
-        rf"/^b\.{egress}\.{provider}\.[^@]+@/ retry:4.7.0 {SUSPENDED}: {egress} at {provider}"
+        rf"/^b\.{egress}\.{provider}\./ retry:4.7.0 {SUSPENDED}: {egress} at {provider}"
         for egress, provider in sorted(suspended)
     ]
-    door = f"[{postfix.inner_door(listen, ports['smtp'])}]:{ports['smtp']}"
-    lines += [
-        rf"/^b\.({names})\.{LOCAL}\.[^@]+@/ $1-{LOCAL}:{door}",
-        rf"/^b\.[a-z][a-z0-9]*\.{LOCAL}\.[^@]+@/ {first}-{LOCAL}:{door}",
-    ]
-    lines += [
-        rf"/^b\.{name}\.({away})\.[^@]+@/ {name}-{RELAY}:[{relay.host}]:{relay.port}" for name, relay in plan.relays
-    ]
-    if simulate and (only6 := "|".join(e.name for e in plan.egresses if e.bind6 and not e.bind4)):
-        lines.append(rf"/^b\.({only6})\.({away})\.[^@]+@/ $1-$2:[::1]:{ports['sim_smtp']}")
-    lines += [
-        rf"/^b\.({names})\.({away})\.[^@]+@/ $1-$2:{next_hop}",
-        rf"/^b\.[a-z][a-z0-9]*\.({away})\.[^@]+@/ {first}-$1:{next_hop}",
-    ]
+    lines.append(OPEN)
+    # A line for each lane: Postfix skips a line of this table that puts $1 into a transport's name.
+    for egress in plan.direct:
+        here = f"[::1]:{ports['sim_smtp']}" if simulate and egress.bind6 and not egress.bind4 else next_hop
+        lines += [
+            rf"if /^b\.{egress.name}\./",
+            rf"/^b\.{egress.name}\.{LOCAL}\./ {egress.name}-{LOCAL}:{door}",
+            *(rf"/^b\.{egress.name}\.{provider}\./ {egress.name}-{provider}:{here}" for provider in away),
+            "endif",
+        ]
+    first = plan.direct[0].name
+    lines.append(rf"/^b\.[a-z0-9]+\.{LOCAL}\./ {first}-{LOCAL}:{door}")
+    lines += [rf"/^b\.{name}\.[a-z]+\./ {name}-{RELAY}:[{relay.host}]:{relay.port}" for name, relay in plan.relays]
+    lines += [rf"/^b\.[a-z0-9]+\.{provider}\./ {first}-{provider}:{next_hop}" for provider in away]
     return "\n".join(lines) + "\n"
 
 
