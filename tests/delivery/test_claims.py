@@ -1,11 +1,13 @@
 """Snapshot, claim and fold against a real database."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from thurn.campaigns.progress import reasons
-from thurn.campaigns.snapshot import cancel_rest, finish, snapshot, sweep_cancelled
+from thurn.campaigns.snapshot import _IN_ORDER, _MEMBERS, cancel_rest, finish, snapshot, sweep_cancelled
 from thurn.db.connect import Connection, connect
 from thurn.delivery.claims import Lane, begin_life, claim, open_lanes
 from thurn.delivery.fold import fold
@@ -238,3 +240,40 @@ async def test_why_mails_came_back_is_told_without_reading_all_that_arrived(
     assert "Seq Scan" not in text
     # Named after the partition; the ledger's other indexes name a second column.
     assert "_campaign_id_idx" in text
+
+
+async def test_a_chunk_of_the_snapshot_reads_its_own_members_and_not_all_that_are_left(
+    clean: Settings, system: Connection, make_campaign: MakeCampaign
+) -> None:
+    campaign = await make_campaign(30_000)
+    async with system.transaction():
+        await system.execute(_IN_ORDER)
+        rows = await (
+            await system.execute(
+                f"EXPLAIN (ANALYZE, FORMAT JSON) {_MEMBERS}",
+                {"campaign": campaign, "cursor": 0, "chunk": 100},
+            )
+        ).fetchall()
+    plan = rows[0]["QUERY PLAN"][0]["Plan"]
+
+    def most(node: dict[str, Any]) -> int:
+        return max([node["Actual Rows"], *map(most, node.get("Plans", []))])
+
+    assert most(plan) <= 101, json.dumps(plan, indent=1)
+
+
+async def test_a_snapshot_of_several_lists_takes_each_person_once_whatever_the_chunk(
+    clean: Settings, system: Connection, make_campaign: MakeCampaign
+) -> None:
+    campaign = await make_campaign(50)
+    # Two more lists: every third of them, and every second in the upper half.
+    for condition in ("c.id %% 3 = 0", "c.id %% 2 = 0 AND c.id > 25"):
+        await system.execute(
+            f"""WITH l AS (INSERT INTO list (workspace_id, name) VALUES (1, %(c)s) RETURNING id),
+                     m AS (INSERT INTO list_member (list_id, contact_id, workspace_id)
+                           SELECT l.id, c.id, 1 FROM l, contact c WHERE {condition})
+                INSERT INTO campaign_list (campaign_id, list_id, workspace_id) SELECT %(n)s, id, 1 FROM l""",  # noqa: S608
+            {"c": condition, "n": campaign},
+        )
+    await snapshot(system, campaign, clean, chunk=7)
+    assert await states(system, campaign) == {"queued": 50}

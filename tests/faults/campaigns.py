@@ -20,7 +20,8 @@ HTML = '<p>Hello {{ contact.first_name }}</p><p><a href="{{ unsubscribe_url }}">
 
 
 # What the receivers answer stands before the dot: most take mail, some greylist, some refuse.
-KINDS = ("plain", "plain", "plain", "plain", "plain", "plain", "grey", "plain", "unknown", "plain", "plain", "full")
+# So few are refused for good that the guard does not pause the campaign; a prime number, so that each provider has all.
+KINDS = tuple({13: "unknown", 29: "full", 5: "grey", 25: "grey", 45: "grey"}.get(n, "plain") for n in range(61))
 DOMAINS = ("gmail.example", "outlook.example", "gmx.example", "yahoo.example", "university.example")
 
 
@@ -29,7 +30,7 @@ def address(number: int, mark: object) -> str:
     return f"{KINDS[number % len(KINDS)]}.{number}.{mark}@{DOMAINS[number % len(DOMAINS)]}"
 
 
-_ADDRESS = "(%(kinds)s::text[])[1 + i %% 12] || '.' || i || '.' || %(t)s || '@' || (%(domains)s::text[])[1 + i %% 5]"
+_ADDRESS = "(%(kinds)s::text[])[1 + i %% 61] || '.' || i || '.' || %(t)s || '@' || (%(domains)s::text[])[1 + i %% 5]"
 
 
 async def launch(
