@@ -58,7 +58,7 @@ demo: setup ## Send a real campaign through a simulated internet and stay up; ON
 	@exec $(BIN)/python -m thurn.simulate.demo $(if $(ONCE),--once)
 
 bench: setup ## Measure sending, tracking and memory; results in var/bench
-	@set -e; for benchmark in $(or $(ONLY),send relay launch flat track memory); do $(BIN)/python -m bench.$$benchmark; done
+	@set -e; for benchmark in $(or $(ONLY),send out relay launch flat track memory); do $(BIN)/python -m bench.$$benchmark; done
 
 CORPUS ?= ../shared/corpora/bounces
 
