@@ -267,6 +267,7 @@ def test_an_egress_leaves_by_its_address_and_name_and_by_no_other_protocol() -> 
     assert "{smtp_helo_name = four.example}" in found["four-google"]
     assert "{smtp_bind_address6 = 2001:db8::6}" in found["six-google"]
     assert "{inet_protocols = ipv6}" in found["six-google"]
+    assert "{inet_interfaces = all}" in found["six-google"]
     assert "smtp_bind_address" not in found["six-local"], "loopback is no place for it"
 
 

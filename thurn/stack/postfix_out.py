@@ -220,6 +220,8 @@ def source(egress: Egress) -> dict[str, str]:
     options = {}
     if egress.bind4 or egress.bind6:
         options["inet_protocols"] = "all" if egress.bind4 and egress.bind6 else "ipv4" if egress.bind4 else "ipv6"
+    if options.get("inet_protocols") == "ipv6":
+        options["inet_interfaces"] = "all"  # an IPv4 address there would end the client
     if egress.bind4:
         options["smtp_bind_address"] = egress.bind4
     if egress.bind6:
