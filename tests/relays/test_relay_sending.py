@@ -51,7 +51,7 @@ async def test_two_domains_at_one_server_sign_in_as_themselves(sending: Settings
             second, _ = await launch(sending, PEOPLE, domain="berta.example")
             for campaign in (first, second):
                 found = await asyncio.to_thread(wait_until_settled, sending, campaign, PEOPLE)
-                assert found["delivered"] == PEOPLE
+                assert found["delivered"] == PEOPLE, (found, other.came)
             came = {(user, sender.partition("@")[2]) for user, sender, _ in other.came}
             assert came == {("anna", "bounce.anna.example"), ("berta", "bounce.berta.example")}
             assert len({recipient for _, _, recipient in other.came}) == len(other.came) == 2 * PEOPLE
