@@ -60,12 +60,22 @@ def clean(settings: Settings) -> Settings:
     """The same installation with every table empty but the workspace `main` (id 1) and the egress `e1`."""
     with psycopg.connect(conninfo(settings, "owner"), autocommit=True) as db:
         db.execute("SET lock_timeout = '60s'")  # a transaction that a test left open is an error, not a wait for ever
-        tables = db.execute(
-            f"SELECT string_agg(format('%I', relname), ', ') FROM pg_class WHERE relnamespace = 'public'::regnamespace "  # noqa: S608
-            f"AND relkind IN ('r', 'p') AND NOT relispartition AND relname NOT IN {KEPT}"
+        # Only what was used: to truncate two hundred tables takes longer than most tests.
+        looks = db.execute(
+            f"""SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT 1 FROM %I)', relname, relname), ' UNION ALL ')
+                FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+                AND NOT relispartition AND relname NOT IN {KEPT}"""  # noqa: S608
         ).fetchone()
-        assert tables is not None
-        db.execute(f"TRUNCATE {tables[0]} RESTART IDENTITY CASCADE")
+        assert looks is not None
+        tables = [name for (name,) in db.execute(looks[0])]
+        if tables:
+            db.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
+        numbers = db.execute(
+            """SELECT string_agg(format('ALTER SEQUENCE %I RESTART', sequencename), '; ') FROM pg_sequences
+               WHERE schemaname = 'public' AND last_value IS NOT NULL AND sequencename <> 'workspace_id_seq'"""
+        ).fetchone()
+        if numbers and numbers[0]:
+            db.execute(numbers[0])
         db.execute("DELETE FROM workspace WHERE id <> 1")
         db.execute(FIRST_EGRESS)
     return settings

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("people")
 def store(clean: Settings) -> Iterator[Path]:
     """Where all mail is."""
     mail = clean.state / "mail"
-    mail.mkdir()
+    mail.mkdir(exist_ok=True)  # others deliver into it, too
     yield mail
     remove_all(mail)
 

@@ -29,17 +29,25 @@ class Site:
     client: Callable[..., httpx.AsyncClient]
 
 
+@pytest.fixture(scope="session")
+def application(settings: Settings) -> Application:
+    """Made once: it takes most of a second, and so many would slow every garbage collection after them."""
+    return create_app(settings)
+
+
 @pytest.fixture
-async def site(clean: Settings) -> AsyncIterator[Site]:
+async def site(clean: Settings, application: Application) -> AsyncIterator[Site]:
     """The application with its pool open."""
-    app = create_app(clean)
+    app = application
 
     def client(**options: object) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url=BASE, **options)  # type: ignore[arg-type]
 
+    before = dict(app.state._state)
     async with app.router.lifespan_context(app):
         yield Site(app, client)
+    app.state._state = before
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The portal's front door: who comes in, who stays in, and that administrators and mailboxes never mix."""
 
-import statistics
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -87,7 +86,7 @@ async def test_an_unknown_address_takes_as_long_as_a_wrong_password(
             begun = time.perf_counter()
             await browser.post("/mailbox/sign-in", data={"csrf": csrf, "address": address, "password": f"wrong {turn}"})
             times.append(time.perf_counter() - begun)
-    known, unknown = (statistics.median(times[1:]) for times in took.values())
+    known, unknown = map(min, took.values())  # the least: what else the machine does only adds
     assert 0.5 < known / unknown < 2.0
 
 
