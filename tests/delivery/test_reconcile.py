@@ -21,7 +21,8 @@ TOKENS = VerpTokens(b"v" * 32)
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(clean: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    (clean.state / "log" / "out.mail.log").unlink(missing_ok=True)  # other tests write one that nobody reads
     monkeypatch.setattr(reconcile, "_SETTLE", 0.0)
     monkeypatch.setattr(reconcile, "_LINGER", 0.2)
     monkeypatch.setattr(reconcile, "_LOOK", 0.01)

@@ -71,7 +71,18 @@ def keep(stack: Settings, address: str, *rules: Rule, absence: Absence | None = 
 
 @pytest.fixture
 def bare(stack: Settings) -> Iterator[Settings]:
-    """Afterwards RESI has no rules again."""
+    """RESI without scripts that other tests left; afterwards she has no rules again."""
+
+    async def forget_others() -> None:
+        async with (
+            door_key(stack, 1, number_of(stack, RESI)) as secret,
+            managesieve.connected(stack.port["webmail_sieve"], RESI, secret) as server,
+        ):
+            for name in await server.names():
+                if name == "webmail":
+                    await server.delete(name)
+
+    asyncio.run(forget_others())
     yield stack
     keep(stack, RESI)
 

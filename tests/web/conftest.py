@@ -47,7 +47,8 @@ async def site(clean: Settings, application: Application) -> AsyncIterator[Site]
     before = dict(app.state._state)
     async with app.router.lifespan_context(app):
         yield Site(app, client)
-    app.state._state = before
+    app.state._state.clear()
+    app.state._state.update(before)
 
 
 @pytest.fixture
