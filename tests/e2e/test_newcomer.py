@@ -31,7 +31,8 @@ def customers() -> list[str]:
     """What simulated receivers do with a mail follows from the address: every kind is among them."""
     kinds = ["open", "click", "unsub", "complain", "bounce", "unknown", "full", "grey", "gproxy"]
     domains = ["gmail.example", "gmx.example", "outlook.example", "icloud.example", "yahoo.example"]
-    chosen = [f"{kind}.{n}@{domains[n % 5]}" for n, kind in enumerate(kinds * 2)]
+    again = [kind for kind in kinds if kind != "complain"]  # a third complaint would have the guard pause the campaign
+    chosen = [f"{kind}.{n}@{domains[n % 5]}" for n, kind in enumerate([*kinds, *again])]
     return [*chosen, *(f"customer{n}@{domains[n % 5]}" for n in range(GOOD - len(chosen)))]
 
 
