@@ -119,7 +119,7 @@ async def test_rules_choose_the_pool_of_a_campaign(
 async def test_the_next_rank_takes_mail_only_while_none_of_the_first_can(clean: Settings, system: Connection) -> None:
     two = await second(system, pool=False)
     await system.execute(
-        "INSERT INTO pool_egress SELECT id, %s, 100, 2 FROM pool WHERE name = 'default'", [two]
+        "INSERT INTO pool_egress SELECT id, %s, 100, 3 FROM pool WHERE name = 'default'", [two]
     )  # fmt: skip
     anybody = Waiting(1, 1, "google")
     assert (await look(system)).pool(anybody) == ((1, 100),)

@@ -166,7 +166,7 @@ async def test_a_password_is_sealed_and_bound_to_its_server_and_user(system: Con
 async def test_it_is_put_to_use_in_one_way_at_a_time(system: Connection, clean: Settings) -> None:
     await _house(system)
     number = await service.add(system, service.Relay("a.example"), settings=clean, use="fallback")
-    assert await _ranks(system) == {"e1": 1, "r1": 2}
+    assert await _ranks(system) == {"e1": 2, "r1": 3}
     await service.put_to_use(system, number, use="first")
     assert await _ranks(system) == {"e1": 2, "r1": 1}
     await service.put_to_use(system, number, use="domain", domain="Brotzeit.example ")
@@ -183,6 +183,14 @@ async def test_it_is_put_to_use_in_one_way_at_a_time(system: Connection, clean: 
     # Its name is not given to another while mail may be on its way to it.
     again = await service.add(system, service.Relay("b.example"), settings=clean)
     assert (await service.get(system, again))["name"] == "r2"
+
+
+async def test_a_relay_that_goes_leaves_the_order_of_the_others(system: Connection, clean: Settings) -> None:
+    first = await service.add(system, service.Relay("a.example"), settings=clean, use="first")
+    await service.add(system, service.Relay("b.example"), settings=clean, use="fallback")
+    await service.remove(system, first)
+    ranks = await _ranks(system)
+    assert ranks["e1"] < ranks["r2"], "the one behind must not share what our own addresses can send"
 
 
 async def test_two_domains_at_one_host_keep_their_passwords_apart(system: Connection, clean: Settings) -> None:

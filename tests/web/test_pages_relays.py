@@ -8,6 +8,7 @@ import pytest
 from page_check import check
 
 from thurn.db.connect import Connection
+from thurn.db.fetch import rows
 from thurn.relays import service
 from thurn.settings import Settings
 
@@ -33,6 +34,9 @@ async def test_a_relay_is_added_looked_at_changed_and_removed(
     page = (await browser.get(at)).text
     assert "takes no connections at port 1" in check(page).words()
     assert "s3cret" not in page
+    assert await rows(system, "SELECT 1 FROM alert") == []
+    assert (await browser.post(f"{at}/try", data={"csrf": csrf})).status_code == 303
+    assert len(await rows(system, "SELECT 1 FROM alert WHERE cleared_at IS NULL")) == 1, "twice: it is broken"
     assert "When our own addresses cannot send" in page
     assert "127.0.0.1" in check((await browser.get(RELAYS)).text).words()
     refused = await browser.post(at, data={**values, "host": "10.0.0.1", "password": ""})

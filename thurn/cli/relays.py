@@ -112,9 +112,12 @@ def _run(state: State, work: Callable[[Connection, Settings], Awaitable[T]]) -> 
         fail(str(problem))
 
 
+_GOES = {"first": "everything", "fallback": "when we cannot send", "none": "nothing yet"}
+
+
 def _line(each: dict[str, Any]) -> str:
     how = (
         "broken" if each["broken_until"] else {True: "works", False: "does not work", None: "not tried"}[each["works"]]
     )
-    goes = each["domains"] or {1: "everything", 2: "when we cannot send"}.get(each["rank"], "nothing yet")
+    goes = each["domains"] or _GOES[service.used_as(each)]
     return f"{each['id']:4} {each['name']:5} {each['host']}:{each['port']}  {how}  ({goes})  {each['says']}".rstrip()

@@ -10,6 +10,7 @@ from pydantic import Field
 from thurn.relays import service
 from thurn.relays.presets import presets
 from thurn.relays.probe import probe
+from thurn.relays.watch import write_down
 from thurn.web.edge import AppSettings, HouseDb
 from thurn.web.schemas import HOUSE_ONLY, Id, In, Out, Text, api_router
 
@@ -70,7 +71,9 @@ class Relay(Out):
     says: str = Field(description="What came of the last try, and what to do.")
     broken_until: datetime | None = Field(description="Not null: nothing goes to it until a try after that succeeds.")
     domains: str | None = Field(None, description="Domains whose mail goes by it.")
-    rank: int | None = Field(None, description="Its place in the pool `default`: 1 is first; null: not in it.")
+    rank: int | None = Field(
+        None, description="Its place in the pool `default`: 1 before our own addresses, 3 behind; null: not in it."
+    )
 
 
 class Relays(Out):
@@ -141,8 +144,9 @@ async def use_relay(db: HouseDb, relay: Id, body: UseIn) -> None:
 async def try_relay(db: HouseDb, relay: Id, settings: AppSettings) -> Tried:
     """Connect and sign in now; no mail is sent. Takes up to half a minute."""
     await service.get(db, relay)
-    found = await asyncio.to_thread(probe, settings, await service.door(db, relay, settings=settings))
-    await service.record(db, relay, found)
+    door = await service.door(db, relay, settings=settings)
+    found = await asyncio.to_thread(probe, settings, door)
+    await write_down(db, relay, found, host=door.host)
     return Tried(works=found.works, trouble=found.trouble, says=found.says)
 
 

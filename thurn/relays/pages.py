@@ -13,6 +13,7 @@ from thurn.problems import Conflict, Invalid
 from thurn.relays import service
 from thurn.relays.presets import presets
 from thurn.relays.probe import probe
+from thurn.relays.watch import write_down
 from thurn.web.edge import AppSettings, Db, Operator, Viewer
 from thurn.web.render import page
 
@@ -142,7 +143,7 @@ def _number(text: str, field: str, empty: Any) -> Any:
 
 async def _try(db: Connection, number: int, settings: AppSettings) -> None:
     door = await service.door(db, number, settings=settings)
-    await service.record(db, number, await asyncio.to_thread(probe, settings, door))
+    await write_down(db, number, await asyncio.to_thread(probe, settings, door), host=door.host)
 
 
 def _to(number: int) -> Response:
@@ -181,12 +182,12 @@ async def _page(
     if relay is None:
         await service.get(db, number)  # says that there is none
         relay = {}
-    used = "domain" if relay["domains"] else {1: "first", 2: "fallback"}.get(relay["rank"], "none")
     kept = {key: "" if relay[key] is None else str(relay[key]) for key in (
         "host", "port", "security", "username", "fingerprint", "connections", "rate_per_minute")}  # fmt: skip
+    domain = (relay["domains"] or "").partition(",")[0]
     return page(
         request, viewer, "relays/relay.html", 422 if refused else 200, relay=relay, presets=presets(),
-        given=kept | {"use": used, "domain": (relay["domains"] or "").partition(",")[0]} | (given or {}),
+        given=kept | {"use": service.used_as(relay), "domain": domain} | (given or {}),
         errors=_errors(refused), securities=SECURITIES, uses=list(service.USES.items()),
         domain_pairs=await _domains(db),
     )  # fmt: skip

@@ -22,6 +22,7 @@ USES: dict[str, str] = {
     "domain": "For the mail of one domain",
     "none": "Not yet",
 }
+RANKS = {"first": 1, "fallback": 3}  # in the pool `default`; our own addresses have 2
 _MOST = 50  # relays
 _LONGEST = 500  # characters of a user name or password
 _ALL = """r.egress_id AS id, e.name, r.preset, r.host, r.port, r.security, r.fingerprint, r.username,
@@ -104,17 +105,10 @@ async def put_to_use(db: Connection, number: int, *, use: Use, domain: str = "")
     relay = await get(db, number)
     await db.execute("DELETE FROM pool_egress WHERE egress_id = %s", [number])
     await db.execute("DELETE FROM pool WHERE name = %s", [_own_pool(relay)])
-    # Direct addresses first, unless a relay is to be first.
-    if use in ("first", "fallback"):
-        await db.execute(
-            """UPDATE pool_egress SET rank = CASE WHEN e.kind = 'address' AND %s THEN 2 ELSE 1 END
-               FROM pool p, egress e
-               WHERE p.id = pool_id AND p.name = 'default' AND e.id = egress_id AND e.kind = 'address'""",
-            [use == "first"],
-        )
+    if use in RANKS:
         await db.execute(
             """INSERT INTO pool_egress (pool_id, egress_id, rank) SELECT id, %s, %s FROM pool WHERE name = 'default'""",
-            [number, 1 if use == "first" else 2],
+            [number, RANKS[use]],
         )
     elif use == "domain":
         owner = await maybe(db, "SELECT id FROM domain WHERE name = %s", [domain.strip().lower()])
@@ -161,6 +155,14 @@ async def listed(db: Connection) -> list[Row]:
                WHERE pe.egress_id = e.id AND p.name = 'default') AS rank
             FROM relay r JOIN egress e ON e.id = r.egress_id WHERE e.removed_at IS NULL ORDER BY r.egress_id""",  # noqa: S608
     )
+
+
+def used_as(relay: Mapping[str, Any]) -> Use:
+    """What a row of `listed` is used for."""
+    if relay["domains"]:
+        return "domain"
+    found: dict[int | None, Use] = {1: "first", 3: "fallback"}
+    return found.get(relay["rank"], "none")
 
 
 async def door(db: Connection, number: int, *, settings: Settings) -> Door:

@@ -45,11 +45,16 @@ async def try_one(db: Connection, settings: Settings, number: int) -> Found:
     else:
         found, host = await asyncio.to_thread(probe, settings, door), door.host
     async with db.transaction():
-        circuit = await service.record(db, number, found)
-        if circuit is not None:
-            await _tell(db, number, host, found, is_open=circuit.open)
-    log.info("relay tried", relay=number, works=found.works, trouble=found.trouble)
+        await write_down(db, number, found, host=host)
     return found
+
+
+async def write_down(db: Connection, number: int, found: Found, *, host: str) -> None:
+    """Keep what came of a try, whoever asked for it, and tell the operators or say that it is well again."""
+    circuit = await service.record(db, number, found)
+    if circuit is not None:
+        await _tell(db, number, host, found, is_open=circuit.open)
+    log.info("relay tried", relay=number, works=found.works, trouble=found.trouble)
 
 
 async def _tell(db: Connection, number: int, host: str, found: Found, *, is_open: bool) -> None:
