@@ -33,6 +33,22 @@ class Page:
     older: int | None
     total: int | None
 
+    @classmethod
+    def of(cls, found: list[Row], *, limit: int, before: int | None, after: int | None, total: int | None) -> "Page":
+        """From one row more than `limit`, if there is one; `found` is oldest first where `after` alone was asked."""
+        forward = after is not None and before is None
+        more = len(found) > limit
+        items = found[:limit]
+        if forward:
+            items.reverse()
+        has_newer = more if forward else before is not None
+        return cls(
+            items,
+            newer=items[0]["id"] if items and has_newer else None,
+            older=items[-1]["id"] if items and (forward or more) else None,
+            total=total,
+        )
+
 
 # ---------------------------------------------------------------- lists
 
@@ -187,10 +203,6 @@ async def contact_page(
         values,
     )
     items = await found.fetchall()
-    more = len(items) > limit
-    items = items[:limit]
-    if forward:
-        items.reverse()
     total = await db.execute(
         sql.SQL("SELECT count(*) AS n FROM (SELECT 1 FROM contact c WHERE {} LIMIT {}) AS counted").format(
             where, sql.Literal(COUNTED + 1)
@@ -198,14 +210,8 @@ async def contact_page(
         values,
     )
     count = (await total.fetchall())[0]["n"]
-    has_newer = more if forward else before is not None
-    has_older = True if forward else more
-    return Page(
-        items,
-        newer=items[0]["id"] if items and has_newer else None,
-        older=items[-1]["id"] if items and has_older else None,
-        total=count if count <= COUNTED else None,
-    )
+    total_shown = count if count <= COUNTED else None
+    return Page.of(items, limit=limit, before=before, after=after, total=total_shown)
 
 
 def escape_like(text: str) -> str:

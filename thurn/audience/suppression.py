@@ -100,16 +100,8 @@ async def suppression_page(
         values,
     )
     items = await found.fetchall()
-    more = len(items) > limit
-    items = items[:limit]
-    if forward:
-        items.reverse()
-    return Page(
-        items,
-        newer=items[0]["id"] if items and (more if forward else before is not None) else None,
-        older=items[-1]["id"] if items and (forward or more) else None,
-        total=await _count(db, where, values) if counted else None,
-    )
+    total = await _count(db, where, values) if counted else None
+    return Page.of(items, limit=limit, before=before, after=after, total=total)
 
 
 async def _count(db: Connection, where: sql.Composed, values: Mapping[str, Any]) -> int | None:

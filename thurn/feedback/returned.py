@@ -67,17 +67,7 @@ async def returned_page(
         ).format(columns=_COLUMNS, where=sql.SQL(" AND ").join(wanted), order=sql.SQL("ASC" if forward else "DESC")),
         values,
     )
-    items = await found.fetchall()
-    more = len(items) > limit
-    items = items[:limit]
-    if forward:
-        items.reverse()
-    return Page(
-        items,
-        newer=items[0]["id"] if items and (more if forward else before is not None) else None,
-        older=items[-1]["id"] if items and (forward or more) else None,
-        total=None,
-    )
+    return Page.of(await found.fetchall(), limit=limit, before=before, after=after, total=None)
 
 
 def _visible(operator: bool) -> sql.SQL:

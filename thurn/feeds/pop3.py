@@ -1,12 +1,11 @@
 """POP3 (RFC 1939, 2449, 2595) over a wire: bounded in bytes and time, TLS checked, like IMAP in thurn/moves/wire.py."""
 
-import hashlib
-import hmac
 import poplib
 import socket
 import ssl
 
-from thurn.moves.wire import Trouble, Untrusted, Wire
+from thurn.mail.trust import client_context
+from thurn.moves.wire import Trouble, Untrusted, Wire, refuse_strangers
 
 STLS_PORT = 110
 _LINE = 8192  # poplib takes 2048, which mail outgrows
@@ -59,21 +58,14 @@ def connect(host: str, address: str, port: int, *, fingerprint: str = "") -> Pop
         raise Trouble(f"{host} does not answer at port {port}.") from error
     wire = Wire(sock, host)
     try:
-        context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if fingerprint:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context = client_context(fingerprint)
         if port == STLS_PORT:
             client = Pop3(wire)
             client.encrypt(context)
         else:
             wire.encrypt(context)
             client = Pop3(wire)
-        if fingerprint:
-            shown = wire.sock.getpeercert(binary_form=True) if isinstance(wire.sock, ssl.SSLSocket) else None
-            seen = hashlib.sha256(shown or b"").hexdigest()
-            if not hmac.compare_digest(seen, fingerprint):
-                raise Untrusted(f"{host} shows another certificate than the one you named: {seen}.")
+        refuse_strangers(wire, fingerprint)
     except poplib.error_proto as error:
         wire.close()
         raise Trouble(f"What answers at {host}, port {port}, does not speak POP3.") from error

@@ -4,8 +4,6 @@ IMAPClient and imaplib take whatever a server sends: a literal of ten gigabytes,
 minute. Here they read through a `Wire`, which stops that.
 """
 
-import hashlib
-import hmac
 import imaplib
 import logging
 import socket
@@ -13,6 +11,8 @@ import ssl
 import time
 
 from imapclient import IMAPClient
+
+from thurn.mail.trust import client_context, stranger
 
 STARTTLS_PORT = 143
 LONGEST_LINE = 1024 * 1024
@@ -186,17 +186,13 @@ def connect(host: str, address: str, port: int, *, fingerprint: str = "", tls: b
     try:
         if not tls:
             return Client(wire)
-        context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if fingerprint:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context = client_context(fingerprint)
         if port == STARTTLS_PORT:
             client = Client(wire)
             client.starttls(context)
         else:
             wire.encrypt(context)
-        if fingerprint:
-            _same(wire, fingerprint)
+        refuse_strangers(wire, fingerprint)
         return client if port == STARTTLS_PORT else Client(wire)
     except (imaplib.IMAP4.error, ValueError) as error:
         wire.close()
@@ -206,8 +202,7 @@ def connect(host: str, address: str, port: int, *, fingerprint: str = "", tls: b
         raise
 
 
-def _same(wire: Wire, fingerprint: str) -> None:
-    certificate = wire.sock.getpeercert(binary_form=True) if isinstance(wire.sock, ssl.SSLSocket) else None
-    seen = hashlib.sha256(certificate or b"").hexdigest()
-    if not hmac.compare_digest(seen, fingerprint):
+def refuse_strangers(wire: Wire, fingerprint: str) -> None:
+    """`Untrusted` if a certificate was named and another one is shown."""
+    if seen := stranger(wire.sock, fingerprint):
         raise Untrusted(f"{wire.host} shows another certificate than the one you named: {seen}.")

@@ -3,8 +3,6 @@
 The server is trusted with nothing: bounded in bytes and time, its certificate is checked before a password is sent.
 """
 
-import hashlib
-import hmac
 import smtplib
 import socket
 import ssl
@@ -12,6 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, cast
 
+from thurn.mail.trust import client_context, stranger
 from thurn.moves.hosts import Refused, Resolve, address_of
 from thurn.settings import Settings
 
@@ -131,15 +130,10 @@ def _talk(client: _Client, address: str, door: Door) -> Found:
 
 
 def _encrypted(sock: socket.socket, door: Door) -> ssl.SSLSocket:
-    context = ssl.create_default_context()
-    if door.fingerprint:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    wrapped = context.wrap_socket(sock, server_hostname=door.host)
-    if door.fingerprint:
-        shown = hashlib.sha256(wrapped.getpeercert(binary_form=True) or b"").hexdigest()
-        if not hmac.compare_digest(shown, door.fingerprint):
-            wrapped.close()
-            raise _another(shown)
+    wrapped = client_context(door.fingerprint).wrap_socket(sock, server_hostname=door.host)
+    if shown := stranger(wrapped, door.fingerprint):
+        wrapped.close()
+        raise _another(shown)
     return wrapped
 
 
