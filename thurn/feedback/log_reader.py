@@ -15,7 +15,7 @@ from thurn.feedback.tail import Tail, follow
 from thurn.mail.tokens import InvalidToken, VerpTokens
 from thurn.secrets import Secrets
 from thurn.settings import Settings
-from thurn.shaping.answers import Ears
+from thurn.shaping.answers import Ears, Heard
 from thurn.shaping.giving_up import GiveUps, wish
 
 _TELL = 1.0  # seconds; how often a quiet log's position is renewed
@@ -62,19 +62,20 @@ class LogReader:
             return False
         outcomes: list[Outcome] = []
         ears = Ears()
-        heard: list[tuple[Line, bytes, Key]] = []
+        deferred: list[tuple[str, Heard, Key]] = []
         await self._give_ups.refresh(db)
         for raw in data.split(b"\n"):
             line = parse(raw)
             if line is not None:
                 if line.queue_id in self._known:
-                    ears.take(line, raw, when(raw, now))
-                    heard.append((line, raw, self._known[line.queue_id]))
+                    heard = ears.take(line, raw, when(raw, now))
+                    if heard is not None and heard.outcome == "deferred":
+                        deferred.append((line.queue_id, heard, self._known[line.queue_id]))
                 self._take(line, raw, now, outcomes)
         self._tail.position += len(data)
         await append(db, outcomes)
         await ears.store(db)
-        await wish(db, self._settings.node, self._give_ups.look(heard))
+        await wish(db, self._settings.node, self._give_ups.look(deferred))
         await self._store(db, now)
         await db.commit()
         return True

@@ -43,12 +43,13 @@ class Ears:
         self._counts: Counter[Heard] = Counter()
         self._replies: dict[Heard, str] = {}
 
-    def take(self, line: Line, raw: bytes, at: datetime) -> None:
-        """One line; those that tell nothing of a provider are passed over."""
+    def take(self, line: Line, raw: bytes, at: datetime) -> Heard | None:
+        """One line; what it tells of a provider, or None."""
         heard = heard_in(line, raw, at)
         if heard is not None:
             self._counts[heard] += 1
             self._replies.setdefault(heard, line.reply if heard.outcome != "delivered" else "")
+        return heard
 
     async def store(self, db: Connection) -> None:
         """Add what was heard, in the transaction of `db`."""

@@ -6,15 +6,12 @@ delivered at that moment is delivered instead, and the log says which of both it
 
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from thurn.db.connect import Connection
-from thurn.feedback.postfix_log import Line
-from thurn.shaping.answers import heard_in
+from thurn.shaping.answers import Heard
 from thurn.shaping.rules import Rule
 from thurn.shaping.store import active_rules
 
-_ANY = datetime(2000, 1, 1, tzinfo=UTC)  # when it was said does not matter here
 _FRESH = 10.0  # seconds that rules are kept in memory
 
 Found = tuple[str, int, int, str]  # queue id, campaign, delivery, rule
@@ -33,18 +30,15 @@ class GiveUps:
             self._rules = [rule for rule in await active_rules(db) if rule.action == "give-up"]
             self._read = time.monotonic()
 
-    def look(self, lines: Iterable[tuple[Line, bytes, tuple[int, int]]]) -> list[Found]:
-        """Which of these mails (line, as it was logged, campaign and delivery) are to be given up."""
+    def look(self, deferred: Iterable[tuple[str, Heard, tuple[int, int]]]) -> list[Found]:
+        """Which of these mails (queue id, why it was put off, campaign and delivery) are to be given up."""
         found = []
-        for line, raw, (campaign, delivery) in lines:
-            if line.what == "deferred" and (rule := self._rule(line, raw)):
-                found.append((line.queue_id, campaign, delivery, rule.name))
+        for queue_id, heard, (campaign, delivery) in deferred:
+            if rule := self._rule(heard):
+                found.append((queue_id, campaign, delivery, rule.name))
         return found
 
-    def _rule(self, line: Line, raw: bytes) -> Rule | None:
-        heard = heard_in(line, raw, _ANY)
-        if heard is None:
-            return None
+    def _rule(self, heard: Heard) -> Rule | None:
         return next(
             (
                 rule
