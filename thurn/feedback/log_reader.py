@@ -15,7 +15,7 @@ from thurn.feedback.tail import Tail, follow
 from thurn.mail.tokens import InvalidToken, VerpTokens
 from thurn.secrets import Secrets
 from thurn.settings import Settings
-from thurn.shaping.answers import Ears, Heard
+from thurn.shaping.answers import OUTCOMES, Ears, Heard
 from thurn.shaping.giving_up import GiveUps, wish
 
 _TELL = 1.0  # seconds; how often a quiet log's position is renewed
@@ -67,7 +67,7 @@ class LogReader:
         for raw in data.split(b"\n"):
             line = parse(raw)
             if line is not None:
-                if line.queue_id in self._known:
+                if line.what in OUTCOMES and line.queue_id in self._known:
                     heard = ears.take(line, raw, when(raw, now))
                     if heard is not None and heard.outcome == "deferred":
                         deferred.append((line.queue_id, heard, self._known[line.queue_id]))

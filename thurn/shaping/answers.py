@@ -20,7 +20,7 @@ WORDING = 600  # characters of a reply that are looked at
 
 _AGENT = re.compile(rb"/([a-z][a-z0-9]{0,7})-([a-z]{1,12})/smtp\[\d+\]: ")
 _DOMAIN = re.compile(rb"to=<[^>]*@([^@>]+)>")
-_OUTCOMES = {"sent": "delivered", "deferred": "deferred", "bounced": "bounced"}
+OUTCOMES = {"sent": "delivered", "deferred": "deferred", "bounced": "bounced"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -59,7 +59,7 @@ class Ears:
 
 def heard_in(line: Line, raw: bytes, at: datetime) -> Heard | None:
     """What a line of the log tells of a provider, or None."""
-    outcome = _OUTCOMES.get(line.what)
+    outcome = OUTCOMES.get(line.what)
     agent = _AGENT.search(raw[:200])
     if outcome is None or agent is None:
         return None
