@@ -1,8 +1,8 @@
 """What every request meets: headers, sessions, CSRF, limits, and answers when something is wrong."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import pytest
@@ -54,8 +54,13 @@ async def visitor_change(db: Unscoped) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _probe_pages(site) -> None:  # type: ignore[no-untyped-def] # the fixture of conftest
+def _probe_pages(site: Any) -> Iterator[None]:
+    """The application is one for all files: what is added here goes again."""
+    routes = list(site.app.router.routes)
     site.app.include_router(probe, dependencies=[Depends(check_csrf)])
+    yield
+    site.app.router.routes[:] = routes
+    site.app.openapi_schema = None
 
 
 @pytest.fixture
