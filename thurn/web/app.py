@@ -27,10 +27,26 @@ from thurn.web.edge import is_secure
 from thurn.web.security import Guard
 
 FEATURES = (
-    "accounts", "audience", "content", "campaigns", "certificates", "moves", "mailhost", "portal", "trace",
-    "spam", "guard", "feedback", "delivery", "queue", "shaping", "relays", "dmarc", "feeds",
+    "accounts",
+    "audience",
+    "content",
+    "campaigns",
+    "certificates",
+    "moves",
+    "mailhost",
+    "portal",
+    "trace",
+    "spam",
+    "guard",
+    "feedback",
+    "delivery",
+    "queue",
+    "shaping",
+    "relays",
+    "dmarc",
+    "feeds",
     "reputation",
-)  # fmt: skip
+)
 API = "/api/v1"
 _STATIC = Path(__file__).parent / "static"
 _TRACKED = frozenset({"/o/", "/c/", "/u/"})
