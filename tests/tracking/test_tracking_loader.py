@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,21 @@ async def test_hits_become_events_and_people_are_counted_once(
     )
     assert sorted(engagement) == [(False, True, False), (True, False, True)]
     assert await load_spool(clean, system) == 0
+
+
+async def test_the_last_day_somebody_read_is_kept_with_the_contact_and_no_machines_day_is(
+    clean: Settings, system: Connection, sent: Sent, writer: Writer
+) -> None:
+    await system.execute("UPDATE contact SET engaged_on = '2020-02-02' WHERE id = %s", [sent.contacts[0]])
+    await system.execute("UPDATE contact SET engaged_on = '2999-01-01' WHERE id = %s", [sent.contacts[2]])
+    for n, agent in ((0, FIREFOX), (0, FIREFOX), (1, b"Mozilla/5.0"), (2, FIREFOX)):
+        writer.hit("o", n, agent=agent)
+    writer.hit("c", 3, link=1)
+    assert await load_spool(clean, system) == 5
+    days = dict(await rows(system, "SELECT id, engaged_on::text AS day FROM contact"))  # type: ignore[arg-type]
+    today = {(datetime.now(UTC) - timedelta(seconds=ago)).date().isoformat() for ago in (0, 200)}
+    assert {days[sent.contacts[0]], days[sent.contacts[3]]} <= today
+    assert (days[sent.contacts[1]], days[sent.contacts[2]]) == (None, "2999-01-01"), "a machine; never set back"
 
 
 async def test_who_unsubscribes_is_gone_at_once_and_counted_once(

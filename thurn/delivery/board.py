@@ -3,12 +3,14 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from thurn.db.connect import Connection
 from thurn.db.fetch import rows
 from thurn.delivery.claims import Lane as Waiting
 from thurn.delivery.pacing import Lane, LaneKey, Member, Rule, pool_of
 from thurn.delivery.providers import PROVIDERS, book
+from thurn.warmup.curve import per_minute, reachable
 
 PER_CONNECTION = 60.0  # mails a minute over one connection, where a slowed lane has no limit of its own
 _ANSWERS = ("delivered", "deferred", "bounced_hard", "bounced_soft", "unknown")
@@ -27,9 +29,24 @@ GROUP BY t.egress_id, t.provider
 _PACE = """
 SELECT egress_id, provider, factor, coalesce(suspended_until > now(), false) AS suspended FROM pace
 """
+# A lane that warms up has a cap whether or not somebody has written today's.
 _CAPS = """
-SELECT egress_id, provider, greatest(0, cap - sent) AS left FROM day_cap WHERE day = (now() AT TIME ZONE 'UTC')::date
+SELECT egress_id, provider, greatest(0, coalesce(c.cap - c.sent, w.cap)) AS left, coalesce(c.cap, w.cap) AS cap,
+       w.cap IS NOT NULL AS warming, coalesce(w.overflow = 'wait', false) AS waits,
+       extract(epoch FROM t.length)::float / 60 AS length, extract(epoch FROM t.remains)::float / 60 AS remains
+FROM (SELECT * FROM day_cap WHERE day = (SELECT day FROM sending_day())) c
+FULL JOIN (SELECT * FROM warmup WHERE state IN ('running', 'paused')) w USING (egress_id, provider)
+CROSS JOIN sending_day() t
 """
+RESERVE = 5000  # mails that warm egresses leave to one that warms up: they are counted at each claim
+
+
+def _warming(lane: Lane, cap: Mapping[str, Any]) -> Lane:
+    """A lane whose cap is spread over the day; the others leave it what it will take today at its present pace."""
+    lane = replace(lane, spread=per_minute(cap["cap"], cap["left"], cap["length"], cap["remains"]), waits=cap["waits"])
+    if lane.suspended or lane.factor <= 0:
+        return lane
+    return replace(lane, reserved=reachable(cap["left"], lane.pace or 0.0, cap["remains"]))
 
 
 @dataclass(slots=True)
@@ -47,14 +64,33 @@ class Board:
     _totals: dict[LaneKey, tuple[int, float, float]] = field(default_factory=dict)
 
     def pool(self, lane: Waiting) -> tuple[tuple[int, int], ...]:
-        """Egresses, with weights, that carry mail of a campaign to a provider: of the first rank in which one can."""
+        """Egresses, with weights, that carry mail of a campaign to a provider: of the first rank in which one can.
+
+        One that warms up takes little at a time: the next rank is asked beside it, unless its mail is to wait.
+        """
         chosen = pool_of(lane.workspace, lane.campaign, lane.domain, "marketing", self.rules, self.default)
         members = self.pools.get(chosen, ())
+        able: list[Member] = []
         for rank in sorted({member.rank for member in members}):
-            able = [m for m in members if m.rank == rank and self._can(m.egress, lane.provider)]
-            if able:
-                return tuple((member.egress, member.weight) for member in able)
-        return ()
+            here = [m for m in members if m.rank == rank]
+            able += [m for m in here if self._can(m.egress, lane.provider)]
+            if any(self._is_enough(m.egress, lane.provider) for m in here):
+                break
+        return tuple((member.egress, member.weight) for member in able)
+
+    def _is_enough(self, egress: int, provider: str) -> bool:
+        lane = self.lanes.get((egress, provider))
+        if lane is None or lane.spread is None:
+            return self._can(egress, provider)
+        return lane.waits and not lane.suspended and lane.factor > 0
+
+    def spare(self, lane: Waiting, egress: int) -> int:
+        """How many mails an egress leaves in the queue for those that warm up beside it, which take them slowly."""
+        mine = self.lanes.get((egress, lane.provider))
+        if mine is None or mine.spread is not None:
+            return 0
+        beside = [self.lanes[other, lane.provider] for other, _ in self.pool(lane) if other != egress]
+        return min(RESERVE, sum(each.reserved for each in beside if each.room > 0))
 
     def _can(self, egress: int, provider: str) -> bool:
         lane = self.lanes.get((egress, provider))
@@ -64,7 +100,8 @@ class Board:
         """Count what was claimed until the next look."""
         if (lane := self.lanes.get(key)) is not None:  # its egress may have been removed meanwhile
             left = None if lane.cap_left is None else lane.cap_left - n
-            self.lanes[key] = replace(lane, in_flight=lane.in_flight + n, cap_left=left)
+            reserved = lane.reserved if left is None else max(0, min(lane.reserved, left))
+            self.lanes[key] = replace(lane, in_flight=lane.in_flight + n, cap_left=left, reserved=reserved)
 
     async def read(self, db: Connection, node: str, usable: frozenset[str]) -> None:
         """Look at everything. `usable`: the egresses that Postfix has loaded."""
@@ -82,7 +119,7 @@ class Board:
         rules = await rows(db, "SELECT workspace_id, stream, campaign_id, domain_id, pool_id FROM pool_rule", [])
         limits = await rows(db, "SELECT egress_id, provider, connections, rate_per_minute FROM provider_limit", [])
         paces = {(r["egress_id"], r["provider"]): r for r in await rows(db, _PACE, [])}
-        caps = {(r["egress_id"], r["provider"]): r["left"] for r in await rows(db, _CAPS, [])}
+        caps = {(r["egress_id"], r["provider"]): r for r in await rows(db, _CAPS, [])}
         counted = {(r["egress_id"], r["provider"]): r for r in await rows(db, _COUNTED, [list(_ANSWERS)])}
         self.names = {r["id"]: r["name"] for r in egresses if r["open"] and r["name"] in usable}
         every = {r["id"]: r["name"] for r in egresses}
@@ -127,7 +164,7 @@ class Board:
         key: LaneKey,
         said: Mapping[tuple[int, str], Mapping[str, int | None]],
         paces: Mapping[LaneKey, Mapping[str, float]],
-        caps: Mapping[LaneKey, int],
+        caps: Mapping[LaneKey, Mapping[str, Any]],
         counted: Mapping[LaneKey, Mapping[str, int | None]],
         now: float,
     ) -> Lane:
@@ -140,15 +177,16 @@ class Board:
                 connections = override["connections"] or connections
         count = counted.get(key, {})
         handed, answered = count.get("handed_over") or 0, count.get("answered") or 0
-        return Lane(
+        lane = Lane(
             None if rate is None else float(rate),
             connections * PER_CONNECTION,
             float(paces[key]["factor"]) if key in paces else 1.0,
             bool(paces[key]["suspended"]) if key in paces else False,
             max(0, handed - answered),
             self._speed(key, answered, now),
-            caps.get(key),
+            caps[key]["left"] if key in caps else None,
         )
+        return _warming(lane, caps[key]) if key in caps and caps[key]["warming"] else lane
 
     def _speed(self, key: LaneKey, answered: int, now: float) -> float:
         """Mails a minute that got an answer, smoothed. Totals fall when a campaign ends; that is no speed."""

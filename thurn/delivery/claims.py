@@ -24,21 +24,23 @@ ORDER BY s.workspace_id, s.id, p.provider
 """
 
 # Locked until the claim is committed: what it counts is what was claimed.
-_CAP = """
-SELECT cap - sent AS left FROM day_cap
-WHERE egress_id = %(egress)s AND provider = %(provider)s AND day = (now() AT TIME ZONE 'UTC')::date FOR UPDATE
-"""
+_CAP = "SELECT lock_day_cap(%(egress)s, %(provider)s) AS left"
 _COUNT = """
 UPDATE day_cap SET sent = sent + %(n)s
-WHERE egress_id = %(egress)s AND provider = %(provider)s AND day = (now() AT TIME ZONE 'UTC')::date
+WHERE egress_id = %(egress)s AND provider = %(provider)s AND day = (SELECT s.day FROM sending_day() s)
 """
 
-_CLAIM = f"""
+_DUE = "d.campaign_id = %(campaign)s AND d.provider = %(provider)s AND d.state = 'queued' AND d.send_at <= now()"
+_FIRST = "ORDER BY d.send_at, d.id LIMIT %(limit)s"
+# From the other end, and only while more wait than are to be left: those with whom an egress that warms up begins.
+_LAST = f"""ORDER BY d.send_at DESC, d.id DESC LIMIT least(%(limit)s, greatest(0, -%(spare)s + (
+  SELECT count(*) FROM (SELECT FROM delivery d WHERE {_DUE} LIMIT %(spare)s + %(limit)s) waiting)))"""  # noqa: S608 - a constant
+
+_TAKE = """
 WITH candidate AS MATERIALIZED (
   SELECT d.id FROM delivery d
-  WHERE d.campaign_id = %(campaign)s AND d.provider = %(provider)s AND d.state = 'queued' AND d.send_at <= now()
-    AND EXISTS (SELECT 1 FROM campaign c WHERE c.id = %(campaign)s AND c.state = 'sending')
-  ORDER BY d.send_at, d.id LIMIT %(limit)s FOR UPDATE OF d SKIP LOCKED
+  WHERE {due} AND EXISTS (SELECT 1 FROM campaign c WHERE c.id = %(campaign)s AND c.state = 'sending')
+  {order} FOR UPDATE OF d SKIP LOCKED
 ), leased AS (
   UPDATE delivery d SET state = 'leased', lease = %(life)s, attempt = d.attempt + 1, egress = %(egress)s
   FROM candidate WHERE d.campaign_id = %(campaign)s AND d.id = candidate.id
@@ -47,10 +49,13 @@ WITH candidate AS MATERIALIZED (
 SELECT l.id, l.recipient, l.provider, l.attempt, c.fields,
        CASE WHEN c.id IS NULL THEN 'deleted'
             WHEN c.unsubscribed_at IS NOT NULL THEN 'unsubscribed'
-            ELSE (SELECT s.reason FROM suppression s WHERE {condition("l.recipient", "l.workspace_id")}
+            ELSE (SELECT s.reason FROM suppression s WHERE {barring}
                   LIMIT 1) END AS barred
 FROM leased l LEFT JOIN contact c ON c.id = l.contact_id
-"""  # noqa: S608 - a constant
+"""
+_BARRING = condition("l.recipient", "l.workspace_id")
+_CLAIM = _TAKE.format(due=_DUE, order=_FIRST, barring=_BARRING)
+_CLAIM_LAST = _TAKE.format(due=_DUE, order=_LAST, barring=_BARRING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +91,12 @@ async def open_lanes(db: Connection) -> list[Lane]:
     ]
 
 
-async def claim(db: Connection, lane: Lane, life: int, limit: int, egress: int = 1) -> list[Claim]:
+async def claim(db: Connection, lane: Lane, life: int, limit: int, egress: int = 1, *, spare: int = 0) -> list[Claim]:
     """Take up to `limit` deliveries of a lane for this life of the sender, in one transaction of its own.
 
     Suppression and consent are looked at here, at the last moment: who left a second ago gets nothing. So is the day's
-    cap of the egress at the provider: what is claimed counts, also if it is given back.
+    cap of the egress at the provider: what is claimed counts, also if it is given back. With `spare`, so many are left
+    in the queue, those that engage most.
     """
     async with db.transaction():
         values = {
@@ -99,14 +105,16 @@ async def claim(db: Connection, lane: Lane, life: int, limit: int, egress: int =
             "life": life,
             "limit": limit,
             "egress": egress,
+            "spare": spare,
             "n": 0,
         }
-        cap = await (await db.execute(_CAP, values)).fetchone()
-        if cap is not None:
-            values["limit"] = max(0, min(limit, cap["left"]))
-        rows = await (await db.execute(_CLAIM, values)).fetchall()
+        found = await (await db.execute(_CAP, values)).fetchone()
+        left = found["left"] if found else None
+        if left is not None:
+            values["limit"] = max(0, min(limit, left))
+        rows = await (await db.execute(_CLAIM_LAST if spare else _CLAIM, values)).fetchall()
         barred = [row for row in rows if row["barred"]]
-        if cap is not None and len(rows) > len(barred):
+        if left is not None and len(rows) > len(barred):
             await db.execute(_COUNT, values | {"n": len(rows) - len(barred)})
         if barred:
             now = datetime.now(UTC)

@@ -15,6 +15,7 @@ from thurn.audience.barring import PATTERN_CATEGORIES, Reason
 from thurn.audience.suppression import Found, soft_pattern, suppress
 from thurn.db.connect import Connection, Row
 from thurn.delivery.ledger import Change, Entry, Fact, advance
+from thurn.shaping.decide import SLOWING
 
 _LOCK = 0x7468_666F  # "thfo": one fold per database
 
@@ -65,6 +66,19 @@ INSERT INTO lane_tally (campaign_id, egress_id, provider, measure, n)
 SELECT * FROM unnest(%s::bigint[], %s::smallint[], %s::text[], %s::text[], %s::bigint[])
 ON CONFLICT (campaign_id, egress_id, provider, measure) DO UPDATE SET n = lane_tally.n + excluded.n
 """
+# How a day of a warm-up goes; nothing where none caps.
+_WARMING = """
+INSERT INTO warmup_day (egress_id, provider, day, delivered, bounced, put_off, complained)
+SELECT w.egress_id, w.provider, (SELECT s.day FROM sending_day() s), n.delivered, n.bounced, n.put_off, n.complained
+FROM unnest(%s::smallint[], %s::text[], %s::int[], %s::int[], %s::int[], %s::int[])
+  AS n (egress_id, provider, delivered, bounced, put_off, complained)
+JOIN warmup w ON w.egress_id = n.egress_id AND w.provider = n.provider AND w.state IN ('running', 'paused')
+ORDER BY 1, 2
+ON CONFLICT (egress_id, provider, day) DO UPDATE
+SET delivered = warmup_day.delivered + excluded.delivered, bounced = warmup_day.bounced + excluded.bounced,
+    put_off = warmup_day.put_off + excluded.put_off, complained = warmup_day.complained + excluded.complained
+"""
+_OF_DAYS = {"delivered": 0, "bounced_hard": 1, "deferred": 2, "complained": 3}
 _OF_LANES = frozenset({"handed_over", "delivered", "deferred", "bounced_hard", "bounced_soft", "unknown"})
 
 
@@ -75,6 +89,7 @@ class _Batch:
     entries: dict[Key, Entry] = field(default_factory=dict)
     tallies: Counter[tuple[int, int, str, str]] = field(default_factory=Counter)
     lanes: Counter[tuple[int, int, str, str]] = field(default_factory=Counter)
+    days: dict[tuple[int, str], list[int]] = field(default_factory=dict)  # egress, provider -> as in _OF_DAYS
     events: list[tuple[Any, ...]] = field(default_factory=list)
     suppressions: list[Found] = field(default_factory=list)
     soft: dict[int, Found] = field(default_factory=dict)  # contact -> what it is suppressed for if it is a pattern
@@ -143,6 +158,8 @@ def _note(batch: _Batch, row: Row, outcome: Row, change: Change) -> None:
         batch.tallies[row["workspace_id"], row["campaign_id"], row["provider"], measure] += n
         if measure in _OF_LANES:
             batch.lanes[row["campaign_id"], row["egress"], row["provider"], measure] += n
+        if n > 0 and measure in _OF_DAYS and (measure != "deferred" or outcome["category"] in SLOWING):
+            batch.days.setdefault((row["egress"], row["provider"]), [0, 0, 0, 0])[_OF_DAYS[measure]] += n
     if change.event:
         detail = {
             name: outcome[name]
@@ -205,6 +222,8 @@ async def _write(db: Connection, batch: _Batch) -> None:
         moved = sorted((key, n) for key, n in counted.items() if n)
         if moved:
             await db.execute(query, [*map(list, zip(*[(*key, n) for key, n in moved], strict=True))])
+    if batch.days:
+        await db.execute(_WARMING, [*map(list, zip(*[(*key, *n) for key, n in batch.days.items()], strict=True))])
     for found in batch.suppressions:
         await suppress(db, found)
     for contact, found in batch.soft.items():  # after the events, which they are counted from

@@ -62,6 +62,9 @@ class Lane:
     in_flight: int = 0  # in Postfix, and not yet tried
     answered: float = 0.0  # mails a minute that got an answer lately
     cap_left: int | None = None  # of today; None: no cap
+    spread: float | None = None  # mails a minute over which a warm-up spreads its cap; None: it is warm
+    waits: bool = False  # what its cap holds back waits: no later rank takes it
+    reserved: int = 0  # mails that warm egresses leave to it
 
     @property
     def pace(self) -> float | None:
@@ -70,8 +73,9 @@ class Lane:
         A slowed lane without a limit keeps to a part of a fixed figure: a part of what it did lately would shrink by
         itself.
         """
-        if self.rate is not None:
-            return self.rate * self.factor
+        rates = [rate for rate in (self.rate, self.spread) if rate is not None]
+        if rates:
+            return min(rates) * self.factor
         return None if self.factor >= 1 else self.nominal * self.factor
 
     @property

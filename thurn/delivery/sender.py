@@ -201,7 +201,7 @@ class Sender:
             return 0
         # Taken before and given back after: if the answer is lost the mails are claimed all the same.
         self._take(lane, key, n)
-        taken = await claim(db, lane, self._life, n, egress)
+        taken = await claim(db, lane, self._life, n, egress, spare=self._board.spare(lane, egress))
         for claimed in taken:
             self._held.add(Unknown(claimed.campaign, claimed.delivery, claimed.attempt))
             self._ready.put_nowait((claimed, composer, time.monotonic()))

@@ -20,6 +20,7 @@ from thurn.moves.runner import Runner
 from thurn.settings import Settings
 from thurn.shaping import store as shaping
 from thurn.tracking.loader import load_spool
+from thurn.warmup import store as warmup
 
 log = structlog.get_logger()
 
@@ -89,6 +90,7 @@ async def _run(settings: Settings) -> None:
         tasks.create_task(loop(settings, "finish", _finish, 1.0))
         tasks.create_task(loop(settings, "shaping", shaping.step, 1.0))
         tasks.create_task(loop(settings, "guard", guard.step, 1.0))
+        tasks.create_task(loop(settings, "warmup", warmup.step, 1.0))
         tasks.create_task(loop(settings, "shaping-tidy", shaping.tidy, 600.0))
         tasks.create_task(loop(settings, "partitions", _partitions, 86_400))
 

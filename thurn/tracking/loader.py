@@ -8,7 +8,7 @@ unsubscribes is gone at once. One loader runs at a time (advisory lock).
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,13 @@ FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[]) AS n (id, campaign_id
 WHERE c.id = n.id AND c.unsubscribed_at IS NULL
 """
 
+# In a fixed order: others lock contacts, too.
+_READS = """
+UPDATE contact c SET engaged_on = n.day
+FROM unnest(%s::bigint[], %s::date[]) AS n (id, day)
+WHERE c.id = n.id AND (c.engaged_on IS NULL OR c.engaged_on < n.day)
+"""
+
 # Not COPY, which PostgreSQL refuses on a table with row-level security.
 _EVENTS = """
 INSERT INTO event (at, workspace_id, campaign_id, delivery_id, contact_id, kind, actor, detail)
@@ -103,6 +110,7 @@ class _Batch:
     links: Counter[tuple[int, int, int, str]] = field(default_factory=Counter)
     events: list[tuple[Any, ...]] = field(default_factory=list)
     left: dict[int, tuple[int, datetime]] = field(default_factory=dict)
+    reads: dict[int, date] = field(default_factory=dict)  # contact -> last day on which a person read or clicked
     unknown: int = 0
 
 
@@ -251,6 +259,8 @@ def _note(batch: _Batch, hit: Hit, row: Row, burst: dict[Key, list[float]]) -> N
         detail["link"] = hit.link
         batch.links[row["workspace_id"], hit.campaign, hit.link, decision.actor] += 1
     kind = "clicked" if hit.purpose == "c" else "opened"
+    if decision.actor == "human":
+        batch.reads[row["contact_id"]] = max(at.date(), batch.reads.get(row["contact_id"], at.date()))
     _first(batch, row, f"{kind}_{decision.actor}", at)
     batch.events.append(_event(at, row, kind, decision.actor, detail))
 
@@ -282,6 +292,8 @@ async def _write(db: Connection, batch: _Batch) -> None:
         await db.execute(_TALLY, _columns([(*key, n) for key, n in sorted(batch.tallies.items())]))
     if batch.links:
         await db.execute(_LINK_TALLY, _columns([(*key, n) for key, n in sorted(batch.links.items())]))
+    if batch.reads:
+        await db.execute(_READS, _columns(sorted(batch.reads.items())))
     if batch.left:
         await db.execute(_LEAVE, _columns([(contact, *left) for contact, left in sorted(batch.left.items())]))
 
