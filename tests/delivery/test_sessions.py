@@ -61,3 +61,18 @@ def test_a_successor_knows_the_connections_of_all_lives_that_were_not_settled(tm
     third.forget_former()
     third.note((7, 8))
     assert SessionBook(path).former == {(5, 6), (7, 8)}
+
+
+def test_the_book_forgets_connections_that_ended_in_order_and_stays_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("thurn.delivery.sessions._LONG", 3)
+    path = tmp_path / "sender.sessions"
+    SessionBook(path).note((1, 1))
+    book = SessionBook(path)
+    book.note((2, 2))
+    for port in range(10, 19):
+        book.note((3, port))
+        book.ended((3, port))
+    assert len(path.read_text().splitlines()) <= 2 + 4
+    assert {(1, 1), (2, 2)} <= SessionBook(path).former, "unsettled lives and what is open"

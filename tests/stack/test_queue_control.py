@@ -12,6 +12,7 @@ import pytest
 from stackworld import Outside
 
 from thurn.db.connect import conninfo
+from thurn.mail.smtp import Session
 from thurn.mail.tokens import VerpTokens
 from thurn.secrets import Secrets
 from thurn.settings import Settings
@@ -142,3 +143,13 @@ def test_a_mail_that_a_rule_gave_up_leaves_at_once_and_the_log_calls_it_expired(
     assert place(stack, put_off["google"]) == "deferred"
     with psycopg.connect(conninfo(stack, "system")) as db:
         assert db.execute("SELECT count(*) FROM give_up").fetchone() == (0,)
+
+
+async def test_a_connection_ends_in_order_after_all_that_was_written(stack: Settings, outside: Outside) -> None:
+    session = await Session.connect("127.0.0.1", stack.port["out"], "sender.house.example")
+    answer = session.send(b"b.e1.other.system@house.example", b"last@elsewhere.example", b"Subject: last\r\n\r\nHi\r\n")
+    assert await session.quit(), "the server said goodbye"
+    assert answer.result().code == 250
+    assert not session.open
+    assert not await session.quit(), "that was over already"
+    until(lambda: [mail[1] for mail in outside.received] == [["last@elsewhere.example"]])

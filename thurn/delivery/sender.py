@@ -28,7 +28,7 @@ from thurn.delivery.out_queue import client_ports
 from thurn.delivery.outcomes import Kind, Outcome, append
 from thurn.delivery.pacing import Buckets, Wish, allot
 from thurn.delivery.reconcile import Unknown, declare_lost, leases_of, settle, settle_former
-from thurn.delivery.sessions import Served, SessionBook
+from thurn.delivery.sessions import RENEWED, Served, SessionBook
 from thurn.heartbeat import beat
 from thurn.log import configure_logging
 from thurn.mail.smtp import NotConnected, Reply, Session, Unanswered
@@ -257,8 +257,13 @@ class Sender:
                     self._broke_at = time.monotonic()
                 session = await self._connect()
                 continue
+            if session.age > RENEWED:
+                if await session.quit():
+                    self._book.ended((session.server_process, session.client_port))
+                session = None
+                continue
             try:
-                claimed, composer, since = await self._next()
+                claimed, composer, since = await asyncio.wait_for(self._ready.get(), 1.0)
             except TimeoutError:
                 continue
             if time.monotonic() - since > _STALE or claimed.campaign in self._stopped:
@@ -267,13 +272,6 @@ class Sender:
             await self._hand_over(session, claimed, composer)
         if session is not None:
             await session.quit()
-
-    async def _next(self) -> tuple[Claim, Composer, float]:
-        """The next one; `TimeoutError` now and then, to look whether it goes on. A timer costs more than to look."""
-        try:
-            return self._ready.get_nowait()
-        except asyncio.QueueEmpty:
-            return await asyncio.wait_for(self._ready.get(), 1.0)
 
     async def _connect(self) -> Session | None:
         session = None
@@ -376,15 +374,10 @@ class Sender:
                     log.warning("outcomes lost in a crash of out", deliveries=lost)
             batch = dict(self._unknown)
             if batch:
+                ports = {port for _, port in batch.values()}
+                served = frozenset(batch.values())
                 found, returned = await settle(
-                    db,
-                    self._settings,
-                    self._tokens,
-                    [self._life],
-                    batch,
-                    {port for _, port in batch.values()},
-                    self._ports,
-                    frozenset(batch.values()),
+                    db, self._settings, self._tokens, [self._life], batch, ports, self._ports, served
                 )
                 for lease in batch:
                     del self._unknown[lease]

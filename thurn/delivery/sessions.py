@@ -14,6 +14,12 @@ Served = tuple[int, int]  # process of the server, port of ours
 _EVENT = re.compile(rb"smtpd\[(\d+)\]: (connect|disconnect) from \S+:(\d+)")
 WINDOW = 64 * 1024 * 1024  # bytes of log in which to look: half a minute at full speed
 
+# Seconds after which the sender opens a connection anew. A process that takes a connection while Postfix's master
+# reloads still counts as waiting for work there, and no other is started as long as that connection lasts: nobody else
+# gets in, not even the mail that tells an operator what the reload was for.
+RENEWED = 15.0
+_LONG = 2000  # lines of connections that have ended before they are dropped
+
 
 class SessionBook:
     """The file of one node. A line is written before the first byte of mail goes over a connection."""
@@ -22,6 +28,7 @@ class SessionBook:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._own: list[Served] = []
+        self._over = 0  # lines of the file whose connections have ended
         try:
             lines = [line.split() for line in path.read_text().splitlines()]
         except FileNotFoundError:
@@ -34,14 +41,28 @@ class SessionBook:
         self._own.append(served)
         os.write(self._file, _lines([served]))
 
+    def ended(self, served: Served) -> None:
+        """The server has said goodbye on a connection of this life: nothing comes over it any more."""
+        self._own.remove(served)
+        self._over += 1
+        if self._over > _LONG:
+            self._rewrite()
+
     def forget_former(self) -> None:
         """The former lives are settled: only this life's connections stay."""
+        self.former = set()
+        self._rewrite()
+
+    def _rewrite(self) -> None:
         fresh = self._path.with_suffix(".new")
-        fresh.write_bytes(_lines(self._own))
+        try:
+            fresh.write_bytes(_lines([*sorted(self.former), *self._own]))
+        except OSError:  # the disk is full: the long file says the same
+            return
         fresh.replace(self._path)
         os.close(self._file)
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
-        self.former = set()
+        self._over = 0
 
 
 def _lines(served: list[Served]) -> bytes:

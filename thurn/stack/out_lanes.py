@@ -18,12 +18,10 @@ from thurn.settings import Settings
 from thurn.stack.files import File, place
 from thurn.stack.keeper import Kept
 from thurn.stack.out_plan import PLAN, Plan, load_plan, plan_of
-from thurn.stack.postfix_out import OPEN, TRANSPORTS, password_file, transports
+from thurn.stack.postfix_out import OPEN, READ, TRANSPORTS, password_file, transports
 from thurn.stack.prepare import mail_servers
 
 log = structlog.get_logger()
-
-_READ = "out/etc/transports-read"  # the table as Postfix has read it
 
 _EGRESSES = """
 SELECT e.name, host(e.bind4) AS bind4, host(e.bind6) AS bind6, e.helo, r.host, r.port, r.security, r.fingerprint,
@@ -113,7 +111,7 @@ def loaded(settings: Settings, plan: Plan, paths: set[str]) -> None:
     """
     own = transports(settings.port, plan, listen=settings.listen, simulate=settings.simulate)
     text = _head(settings) + own
-    place(settings.state, [File(TRANSPORTS, text, 0o644, "thurn:thurn"), File(_READ, text)])
+    place(settings.state, [File(TRANSPORTS, text, 0o644, "thurn:thurn"), File(READ, text)])
     for instance in ("mx", "out"):
         if any(path.startswith(f"{instance}/") for path in paths):
             _reload(settings, instance)
@@ -125,7 +123,7 @@ def loaded(settings: Settings, plan: Plan, paths: set[str]) -> None:
 def table(settings: Settings) -> list[File]:
     """The table that the sender writes, to have Postfix read it: of a regular expression it does not see a change."""
     try:
-        return [File(_READ, (settings.state / TRANSPORTS).read_text())]
+        return [File(READ, (settings.state / TRANSPORTS).read_text())]
     except FileNotFoundError:
         return []
 

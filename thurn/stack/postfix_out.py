@@ -15,6 +15,7 @@ from thurn.stack.out_plan import PLAN, Egress, Plan, Relay
 from thurn.stack.postfix import Service
 
 TRANSPORTS = "out/lanes/transports"
+READ = "out/etc/transports-read"  # the same as Postfix has read it
 OPEN = "# Lanes"  # what stands before it is what `keeper` has Postfix read at once
 RELAY = "relay"  # in the name of a relay's transport, where others have the provider
 SUSPENDED = "suspended by Thurn"  # in the reply of a mail that waits in Postfix for a lane to open again
@@ -103,11 +104,6 @@ def _main(
         "mynetworks": "127.0.0.1/32",
         "smtpd_relay_restrictions": "permit_mynetworks, reject",
         "smtpd_recipient_restrictions": "",
-        # Mail comes here as it is to leave: whole addresses, every field, its parts made by Thurn or looked at by `mx`.
-        # Nobody asks trivial-rewrite about each address of the header, or takes the body apart.
-        "local_header_rewrite_clients": "",
-        "disable_mime_input_processing": "yes",
-        "receive_override_options": "no_address_mappings,no_header_body_checks,no_unknown_recipient_checks",
         "smtpd_peername_lookup": "no",
         "smtpd_client_connection_count_limit": "0",
         "smtpd_client_connection_rate_limit": "0",
@@ -239,4 +235,4 @@ def source(egress: Egress) -> dict[str, str]:
 def first_files(ports: Mapping[str, int], plan: Plan, *, listen: str, simulate: bool) -> list[File]:
     """What is placed once and then rewritten by others: the table of transports (sender) and the plan (keeper)."""
     table = transports(ports, plan, listen=listen, simulate=simulate)
-    return [File(TRANSPORTS, table, 0o644, "thurn:thurn"), File(PLAN, plan.text())]
+    return [File(TRANSPORTS, table, 0o644, "thurn:thurn"), File(READ, table), File(PLAN, plan.text())]
