@@ -204,3 +204,12 @@ def test_many_signatures_are_checked_in_two_processes_and_sampled_on_demand(
     assert (whole.dkim_checked, whole.dkim_pass) == (300, 300)
     part = count_truth(path, dns_port=internet.port["sim_dns"], sample=50)
     assert (part.dkim_checked, part.dkim_pass) == (50, 50)
+
+
+def test_who_was_put_off_and_never_got_it_is_missing_whatever_the_reason(store: Store, path: Path) -> None:
+    kinds = ("greylist", "rate", "tempfail", "block")
+    for number, kind in enumerate(kinds):
+        store.refuse(envelope(1, number), f"{kind}@gmx.example", kind, "no")
+    store.commit()
+    truth = count(path, expected=[f"{kind}@gmx.example" for kind in kinds])
+    assert (truth.missing, truth.refused, truth.deferred) == (3, {"block": 1}, 3)

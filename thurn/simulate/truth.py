@@ -11,6 +11,7 @@ from pathlib import Path
 from thurn.simulate.dkimcheck import count_dkim
 from thurn.simulate.store import read
 
+_PUT_OFF = ("greylist", "rate", "tempfail")  # kinds of refusal that asked to come again
 _SAMPLE = 20  # addresses named where something does not add up
 
 
@@ -73,7 +74,7 @@ def _refused(rows: Iterable[sqlite3.Row], held: set[str]) -> tuple[dict[str, int
     for_good: set[str] = set()
     put_off: set[str] = set()
     for recipient, kind in rows:
-        if kind == "greylist":
+        if kind in _PUT_OFF:
             put_off.add(recipient)
         elif recipient not in held and recipient not in for_good:
             for_good.add(recipient)
