@@ -2,7 +2,8 @@
 
 Ours is timed from the launch (snapshot, claim, render, two DKIM signatures, hand-over, ledger) until the log has been
 read back and every delivery stands as delivered. The peer is timed until the queue is empty again. The remote side of
-both is Postfix's smtp-sink. Writes var/bench/send.json.
+both is Postfix's smtp-sink. Then the same without the signatures, which the peer does not make either. Writes
+var/bench/send.json.
 """
 
 import argparse
@@ -131,8 +132,14 @@ def mean_size(settings: Settings) -> int:
     return sum(sizes) // max(1, len(sizes))
 
 
-def run(recipients: int, state: Path) -> dict[str, Any]:
-    """The whole benchmark in a state directory of its own."""
+async def unsigned(settings: Settings) -> None:
+    """Take the domain's DKIM keys away."""
+    async with await connect(settings, "system", autocommit=True) as db:
+        await db.execute("DELETE FROM dkim_key")
+
+
+def run(recipients: int, state: Path, *, signed: bool = True) -> dict[str, Any]:
+    """One round in a state directory of its own."""
     (state / "thurn.toml").write_text('hostname = "mail.bench.example"\nsimulate = true\n')
     settings = start_stack(state, ROLES)
     sink = subprocess.Popen(
@@ -141,6 +148,8 @@ def run(recipients: int, state: Path) -> dict[str, Any]:
     )  # fmt: skip
     try:
         campaign = asyncio.run(prepare(settings, recipients))
+        if not signed:
+            asyncio.run(unsigned(settings))
         before = cpu_seconds(state, {"smtp-sink": sink.pid})
         seconds, peak = asyncio.run(ours(settings, campaign, recipients))
         cpu = difference(cpu_seconds(state, {"smtp-sink": sink.pid}), before)
@@ -152,8 +161,9 @@ def run(recipients: int, state: Path) -> dict[str, Any]:
         assert not held
     finally:
         sink.terminate()
+    keys = "RSA-2048 and Ed25519" if signed else "not signed"
     return {
-        "what": f"{recipients} recipients, {size} bytes a mail, RSA-2048 and Ed25519, {SESSIONS} sessions",
+        "what": f"{recipients} recipients, {size} bytes a mail, {keys}, {SESSIONS} sessions",
         "unit": "mails a second",
         "ours": round(recipients / seconds, 1),
         "peer": round(recipients / drained, 1),
@@ -166,19 +176,26 @@ def run(recipients: int, state: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Run in a temporary installation, print the result, write var/bench/send.json."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipients", type=int, default=20_000)
-    arguments = parser.parse_args()
+def round_of(recipients: int, *, signed: bool) -> dict[str, Any]:
+    """`run` in a temporary installation."""
     state = Path(tempfile.mkdtemp(prefix="thurn-bench-", dir="/tmp"))
     state.chmod(0o755)
     try:
-        save("send", run(arguments.recipients, state))
+        return run(recipients, state, signed=signed)
     finally:
         down(state)
         if not os.environ.get("KEEP"):
             shutil.rmtree(state)
+
+
+def main() -> None:
+    """Measure with and without signatures, print the result, write var/bench/send.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipients", type=int, default=20_000)
+    arguments = parser.parse_args()
+    result, without = (round_of(arguments.recipients, signed=signed) for signed in (True, False))
+    result["what"] += f"; {without['ratio']} not signed; load {os.getloadavg()[0]:.1f}"
+    save("send", result | {"unsigned": without})
     print(json.dumps(json.loads(Path("var/bench/send.json").read_text()), indent=1))
 
 

@@ -36,26 +36,31 @@ class Sender:
 
 
 class Urls:
-    """The links of one delivery. Signed only when asked for: not every mail has every link."""
+    """The links of one delivery. Signed only when asked for, and once: not every mail has every link, most have it in
+    two parts."""
 
     def __init__(self, base: str, tokens: TrackingTokens, workspace: int, campaign: int, delivery: int) -> None:
         self._base = base
         self._tokens = tokens
-        self._ids = (workspace, campaign, delivery)
+        self._ids = tokens.ids(workspace, campaign, delivery)
+        self._clicks: dict[int, str] = {}
 
     @cached_property
     def open(self) -> str:
         """The pixel."""
-        return f"{self._base}/o/{self._tokens.make('o', *self._ids)}"
+        return f"{self._base}/o/{self._tokens.token('o', self._ids)}"
 
     @cached_property
     def unsubscribe(self) -> str:
         """The one-click address, also the page behind the link in the mail."""
-        return f"{self._base}/u/{self._tokens.make('u', *self._ids)}"
+        return f"{self._base}/u/{self._tokens.token('u', self._ids)}"
 
     def click(self, number: int) -> str:
         """The redirect to link `number` of the campaign."""
-        return f"{self._base}/c/{self._tokens.make('c', *self._ids, number)}"
+        url = self._clicks.get(number)
+        if url is None:
+            url = self._clicks[number] = f"{self._base}/c/{self._tokens.token('c', self._ids, number)}"
+        return url
 
 
 def encoded(text: str) -> str:

@@ -263,7 +263,7 @@ class Sender:
                 session = None
                 continue
             try:
-                claimed, composer, since = await asyncio.wait_for(self._ready.get(), 1.0)
+                claimed, composer, since = await self._next()
             except TimeoutError:
                 continue
             if time.monotonic() - since > _STALE or claimed.campaign in self._stopped:
@@ -272,6 +272,13 @@ class Sender:
             await self._hand_over(session, claimed, composer)
         if session is not None:
             await session.quit()
+
+    async def _next(self) -> tuple[Claim, Composer, float]:
+        """The next one; `TimeoutError` now and then, to look whether it goes on. A timer costs more than to look."""
+        try:
+            return self._ready.get_nowait()
+        except asyncio.QueueEmpty:
+            return await asyncio.wait_for(self._ready.get(), 1.0)
 
     async def _connect(self) -> Session | None:
         session = None

@@ -6,6 +6,7 @@ both; relays and strangers get an ordinary client.
 """
 
 import asyncio
+import socket
 from collections import deque
 from dataclasses import dataclass
 from typing import cast
@@ -45,6 +46,8 @@ class Session(asyncio.Protocol):
         self.closed: asyncio.Future[None] = loop.create_future()
         self._greeting: deque[asyncio.Future[Reply]] = deque([loop.create_future(), loop.create_future()])
         self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
+        self._less: asyncio.Future[None] | None = None  # done when fewer mails are unanswered
         self._mails: deque[_Mail] = deque()
         self._buffer = b""
         self._lines: list[str] = []
@@ -106,7 +109,9 @@ class Session(asyncio.Protocol):
     async def room(self) -> None:
         """Wait until the oldest unanswered mail is answered, or the connection is gone; never raises."""
         if self._mails:
-            await asyncio.wait([self._mails[0].future])
+            if self._less is None or self._less.done():
+                self._less = asyncio.get_running_loop().create_future()
+            await self._less
 
     async def quit(self) -> bool:
         """Say goodbye once everything is answered; never raises. True: the server has ended the session itself."""
@@ -136,9 +141,12 @@ class Session(asyncio.Protocol):
         """Remember the transport and our own port, by which the server's half can be recognised."""
         self._transport = cast("asyncio.Transport", transport)  # a TCP connection; uvloop has a class of its own
         self.client_port = transport.get_extra_info("sockname")[1]
+        self._socket = transport.get_extra_info("socket")
+        self._acknowledge()
 
     def data_received(self, data: bytes) -> None:
         """Split replies off and give each to whoever waits for it, in order."""
+        self._acknowledge()
         lines = (self._buffer + data).split(b"\n")
         self._buffer = lines.pop()
         for line in lines:
@@ -148,6 +156,15 @@ class Session(asyncio.Protocol):
                 code = int(text[:3]) if text[:3].isdigit() else 500
                 reply, self._lines = Reply(code, " ".join(self._lines)), []
                 self._answer(reply)
+
+    def _acknowledge(self) -> None:
+        """Have the kernel acknowledge at once what comes next, which it does only as long as it is told so each time.
+
+        A server answers a mail in two writes. The second one waits until the first is acknowledged (Nagle), and we,
+        with nothing to send, would let it wait for 40 ms.
+        """
+        if self._socket is not None:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _answer(self, reply: Reply) -> None:
         if self._greeting:
@@ -167,6 +184,12 @@ class Session(asyncio.Protocol):
             self._mails.popleft()
             if not mail.future.done():
                 mail.future.set_result(mail.refused or reply)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        if self._less is not None and not self._less.done():
+            self._less.set_result(None)
+        self._less = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Everything unanswered is unknown now."""
@@ -178,5 +201,6 @@ class Session(asyncio.Protocol):
             if not mail.future.done():
                 mail.future.set_exception(Unanswered())
         self._mails.clear()
+        self._make_room()
         if not self.closed.done():
             self.closed.set_result(None)

@@ -60,7 +60,16 @@ class TrackingTokens:
 
     def make(self, purpose: str, workspace: int, campaign: int, delivery: int, link: int = 0) -> str:
         """A token for one purpose (one letter) and one delivery, about 22 characters."""
-        data = purpose.encode() + b"".join(map(_varint, (workspace, campaign, delivery, link)))
+        return self.token(purpose, self.ids(workspace, campaign, delivery), link)
+
+    @staticmethod
+    def ids(workspace: int, campaign: int, delivery: int) -> bytes:
+        """What all tokens of one delivery have in common, for `token`: a mail has many links."""
+        return b"".join(map(_varint, (workspace, campaign, delivery)))
+
+    def token(self, purpose: str, ids: bytes, link: int = 0) -> str:
+        """The same as `make`."""
+        data = purpose.encode() + ids + _varint(link)
         mac = self._mac.copy()
         mac.update(data)
         return urlsafe_b64encode(data + mac.digest()).rstrip(b"=").decode()
