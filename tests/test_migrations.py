@@ -8,6 +8,7 @@ from argon2 import PasswordHasher
 
 from thurn.db.connect import conninfo
 from thurn.db.migrate import migrate, newest_revision, prepare_database
+from thurn.db.revision import newest
 from thurn.mailhost.keys import generate
 from thurn.secrets import Secrets
 from thurn.settings import Settings
@@ -64,3 +65,7 @@ def test_mailboxes_keys_and_aliases_of_the_first_version_go_on_working(earlier: 
 
 def test_migrating_twice_changes_nothing(earlier: Settings) -> None:
     assert migrate(earlier) == migrate(earlier) == newest_revision()
+
+
+def test_the_newest_revision_is_known_without_the_library_for_changes() -> None:
+    assert newest() == newest_revision()

@@ -73,6 +73,12 @@ class Settings(BaseSettings):
     state: Path = Field(description="The state directory: data, configuration, logs, secrets.")
     hostname: str = Field(default_factory=socket.getfqdn, description="This server's name in SMTP, HELO and URLs.")
     node: str = Field(default="main", description="Name of this machine where several send.")
+    joined: str = Field(
+        default="", description="On a further sending machine: the installation it sends for. `thurn join` writes it."
+    )
+    node_patience: int = Field(
+        default=600, ge=10, description="Seconds without the database until a further machine stops its own Postfix."
+    )
     ports: Literal["free", "standard"] = Field(
         default="free", description="`standard`: 25, 587, 993 and so on; `free`: any free port, on loopback."
     )
@@ -104,9 +110,16 @@ class Settings(BaseSettings):
     )
     mail_key: Path | None = Field(default=None, description="The private key of mail_certificate (PEM).")
     database_url: str = Field(default="", description="A PostgreSQL of your own; empty: a private cluster.")
+    database_listen: str = Field(
+        default="", description="Address at which further sending machines reach the private cluster; empty: none."
+    )
+    database_port: int = Field(default=5432, ge=1, le=65535, description="Port of the private cluster.")
     dns: list[str] = Field(default=[], description="Resolvers as `address:port`; empty: the system's.")
     simulate: bool = Field(
         default=False, description="Send everything to the simulated internet on loopback; nothing leaves the machine."
+    )
+    simulate_at: str = Field(
+        default=LOOPBACK, description="A further address of the simulated internet, for other machines."
     )
     simulate_seed: int = Field(default=1, description="Chooses how the simulated receivers behave.")
     log_days: int = Field(default=7, ge=1, description="How many days of Postfix's logs are kept as files.")
@@ -187,6 +200,11 @@ class Settings(BaseSettings):
     def tls(self) -> bool:
         """Whether Caddy gets certificates and speaks TLS with browsers."""
         return self.base_url.startswith("https://") and self.https == "own"
+
+    @property
+    def receivers(self) -> str:
+        """Where the simulated receivers are, seen from this machine."""
+        return self.simulate_at if self.joined else LOOPBACK
 
     @property
     def nameservers(self) -> list[tuple[str, int]]:

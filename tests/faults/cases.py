@@ -65,25 +65,20 @@ def _whole_stack(settings: Settings, dice: random.Random) -> int:
     """
     supervisor = int((settings.state / PIDFILE).read_text())
     os.kill(supervisor, signal.SIGSTOP)  # else it restarts one while we kill the next
-    running = [s.pid for s in _processes_of(settings) if s.pid]
+    running = main_processes(settings.state)
     for pid in (*running, supervisor):
         os.kill(pid, signal.SIGKILL)
     up(settings, ["db", "out", "feedback", "web", "worker", "sender"])
     return len(running) + 1
 
 
-@dataclass(frozen=True)
-class _Main:
-    pid: int
-
-
-def _processes_of(settings: Settings) -> list[_Main]:
-    """The main processes, from the kernel: the supervisor is stopped and answers nobody."""
+def main_processes(state: Path) -> list[int]:
+    """Main processes of the roles, from the kernel: the supervisor is stopped and answers nobody."""
     groups = dict[str, tuple[int, str]]()
-    for line in (settings.state / "run/ctl/groups").read_text().splitlines():
+    for line in (state / "run/ctl/groups").read_text().splitlines():
         role, group, started = line.split()
         groups[role] = int(group), started
-    return [_Main(pid) for pid, started in groups.values() if _started(pid) == started]
+    return [pid for pid, started in groups.values() if _started(pid) == started]
 
 
 def _started(pid: int) -> str:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ _TOML = 'hostname = "mail.house.example"\nsimulate = true\nretry_first = 5\n'
 
 
 @contextmanager
-def installation(kind: str = "plain") -> Iterator[Settings]:
+def installation(kind: str = "plain", toml: str = "", roles: Sequence[str] = ROLES) -> Iterator[Settings]:
     """`plain`, `disk` (a file system of its own, to be filled), or `clock` (its clock is what `set_clock` says)."""
     state = Path(tempfile.mkdtemp(prefix="tf-", dir="/tmp"))
     state.chmod(0o755)
@@ -30,11 +30,11 @@ def installation(kind: str = "plain") -> Iterator[Settings]:
         if kind == "disk":
             _mount("-t", "tmpfs", "-o", f"size={DISK},mode=0755", "tmpfs", str(state))
             after.callback(subprocess.run, ["umount", "--lazy", state], check=True)
-        (state / "thurn.toml").write_text(_TOML)
+        (state / "thurn.toml").write_text(_TOML + toml)
         if kind == "clock":
             after.enter_context(_own_clock(state))
         after.callback(down, state)
-        settings = start_stack(state, ROLES)
+        settings = start_stack(state, list(roles))
         if kind == "clock":
             _let_postfix_see_the_clock(settings)
         after.enter_context(_receivers(settings, kind == "disk"))

@@ -125,6 +125,7 @@ async def theirs(system: Connection, other_workspace: int) -> Theirs:
     values["relay"] = 32000  # belongs to the installation; there is none of this number
     values["key_id"], _ = await create_api_key(system, other_workspace, SECRET)
     values["workspace_slug"] = "nobody"
+    values["node_name"] = "gone"  # machines that send, too
     values["rule_name"] = f"not-{SECRET}"  # rules of shaping belong to the installation
     await create_account(
         system, email=f"{SECRET}@y.example", name=SECRET, password="long enough 1", workspace=other_workspace
@@ -176,6 +177,7 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "junk_at": 5, "refuse_at": 9, "greylist": True, "digest": True, "digest_hour": 7,
         "sender": f"new.{SECRET}.example", "verdict": "allow",
         "security": "starttls", "username": "", "preset": "other", "connections": 5, "rate_per_minute": None,
+        "node": "", "confirm": "gone", "again": False,
         "use": "none", "domain": "",
         "bind4": "192.0.2.4", "bind6": "", "helo": "", "pool": "gone", "weight": 1, "egress": "",
         "stream": "marketing", "workspace": "", "campaign": None,
@@ -255,7 +257,7 @@ async def test_every_operation_needs_a_key_and_is_described(browser: httpx.Async
         assert operation["security"] == [{"API key": []}], path
         assert operation["description"], path
         named = {"name": "x.example", "address": "a@x.example", "alias": "b@x.example", "sender": "c@x.example"}
-        named |= {"rule_name": "no-such-rule", "workspace_slug": "nobody"}
+        named |= {"rule_name": "no-such-rule", "workspace_slug": "nobody", "node_name": "gone"}
         answer = await browser.request(method, filled(path, values | named))
         assert answer.status_code in (401, 422), (method, path)
         assert "401" in operation["responses"], path

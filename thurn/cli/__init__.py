@@ -44,6 +44,8 @@ COMMANDS = {
     "queue": "queue",
     "move": "moves",
     "feed": "feeds",
+    "node": "nodes",
+    "join": "nodes",
 }
 
 

@@ -67,13 +67,14 @@ def egress_add(
     bind6: Annotated[str, typer.Option("--bind6", help="IPv6 address of this server.")] = "",
     helo: Annotated[str, typer.Option("--helo", help="Its name in HELO; else the server's.")] = "",
     into: Annotated[str, typer.Option("--pool", help="A pool to put it into.")] = "",
+    node: Annotated[str, typer.Option("--node", help="The sending machine that has them; else this one.")] = "",
     as_json: Json = False,
     state: State = None,
 ) -> None:
     """Add a sending address and check it. Postfix has it within seconds."""
 
     async def work(db: Connection, settings: Settings) -> dict[str, Any]:
-        await addresses.add(db, settings, name=name, bind4=bind4, bind6=bind6, helo=helo, pool=into)
+        await addresses.add(db, settings, name=name, bind4=bind4, bind6=bind6, helo=helo, pool=into, node=node)
         return await check(db, name.strip().lower(), settings)
 
     made = _run(state, work)

@@ -22,10 +22,30 @@ DATABASE = "thurn"
 
 def conninfo(settings: Settings, role: Role) -> str:
     """A libpq connection string for `role`: the private cluster's socket, or the operator's own server."""
+    if settings.joined:
+        return _of_node(settings)
     login = {"user": f"thurn_{role}", "password": Secrets(settings.state).ensure(f"db-{role}")}
     if settings.database_url:
         return make_conninfo(settings.database_url, **login)
-    return make_conninfo(host=str(settings.state / "db" / "run"), port=5432, dbname=DATABASE, **login)
+    return make_conninfo(host=str(settings.state / "db" / "run"), port=settings.database_port, dbname=DATABASE, **login)
+
+
+def login_of(node: str) -> str:
+    """The role in the database of a further sending machine."""
+    return f"thurn_node_{node.replace('-', '_')}"
+
+
+def _of_node(settings: Settings) -> str:
+    """A further machine has one role for everything, and knows the server by its certificate."""
+    login = {"user": login_of(settings.node), "password": Secrets(settings.state).read("db-node")}
+    root = settings.state / "secrets" / "database-ca.pem"  # wherever the state directory lies today
+    # `sslcert`: else libpq looks into the home of who started us, where our roles may not.
+    none = str(root.with_name("none"))
+    known = {"sslmode": "verify-ca", "sslrootcert": str(root), "sslcert": none, "sslkey": none, "sslcrl": none}
+    known = known if root.exists() else {}
+    # A cable that is cut is noticed within half a minute, also in the middle of a conversation.
+    cut = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "20000"}
+    return make_conninfo(settings.database_url, **login, **known, **cut)
 
 
 async def connect(settings: Settings, role: Role, *, autocommit: bool = False) -> Connection:

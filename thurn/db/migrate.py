@@ -30,6 +30,8 @@ def prepare_database(settings: Settings, admin: str) -> None:
                 db.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(name)))
             password = sql.Literal(secrets.ensure(f"db-{role}"))
             db.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), password))
+        if not db.execute("SELECT 1 FROM pg_roles WHERE rolname = 'thurn_node'").fetchone():
+            db.execute("CREATE ROLE thurn_node NOLOGIN")  # what the roles of further sending machines have in common
         if settings.database_url:
             database = conninfo_to_dict(settings.database_url).get("dbname", DATABASE)
         else:

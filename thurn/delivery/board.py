@@ -1,7 +1,7 @@
 """The state of all lanes of a node, read from the database each half second: what pacing decides on."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from thurn.warmup.curve import per_minute, reachable
 
 PER_CONNECTION = 60.0  # mails a minute over one connection, where a slowed lane has no limit of its own
 _ANSWERS = ("delivered", "deferred", "bounced_hard", "bounced_soft", "unknown")
+NODE_STALE = 15.0  # seconds without a word, and another node counts as unable to take mail
 _SMOOTH = 0.3  # weight of the newest figure
 
 # Only campaigns of which something may still be on its way: what others have counted stands still.
@@ -60,11 +61,24 @@ class Board:
     default: int = 0
     suspended: frozenset[tuple[str, str]] = frozenset()  # of all egresses of this node: name, provider
     instead: dict[str, str] = field(default_factory=dict)  # broken relay -> the egress that carries what it has
+    away: dict[LaneKey, Lane] = field(default_factory=dict)  # of egresses of other nodes that can take mail now
+    homes: dict[int, str] = field(default_factory=dict)  # egress -> its node
     rates: dict[int, float] = field(default_factory=dict)  # of relays that have one: mails a minute, to everybody
     _totals: dict[LaneKey, tuple[int, float, float]] = field(default_factory=dict)
 
     def pool(self, lane: Waiting) -> tuple[tuple[int, int], ...]:
-        """Egresses, with weights, that carry mail of a campaign to a provider: of the first rank in which one can.
+        """This node's egresses, with weights, that carry mail of a campaign to a provider."""
+        return tuple((member.egress, member.weight) for member in self._able(lane) if member.egress in self.names)
+
+    def shares(self, waiting: Iterable[Waiting]) -> dict[int, int]:
+        """Among how many nodes a campaign's speed is divided: those that can take some of it."""
+        nodes: dict[int, set[str]] = {}
+        for lane in waiting:
+            nodes.setdefault(lane.campaign, set()).update(self.homes[member.egress] for member in self._able(lane))
+        return {campaign: max(1, len(found)) for campaign, found in nodes.items()}
+
+    def _able(self, lane: Waiting) -> list[Member]:
+        """Members of its pool, on all nodes, that can take it: of the first rank in which one can.
 
         One that warms up takes little at a time: the next rank is asked beside it, unless its mail is to wait.
         """
@@ -76,10 +90,10 @@ class Board:
             able += [m for m in here if self._can(m.egress, lane.provider)]
             if any(self._is_enough(m.egress, lane.provider) for m in here):
                 break
-        return tuple((member.egress, member.weight) for member in able)
+        return able
 
     def _is_enough(self, egress: int, provider: str) -> bool:
-        lane = self.lanes.get((egress, provider))
+        lane = self._any(egress, provider)
         if lane is None or lane.spread is None:
             return self._can(egress, provider)
         return lane.waits and not lane.suspended and lane.factor > 0
@@ -89,11 +103,15 @@ class Board:
         mine = self.lanes.get((egress, lane.provider))
         if mine is None or mine.spread is not None:
             return 0
-        beside = [self.lanes[other, lane.provider] for other, _ in self.pool(lane) if other != egress]
-        return min(RESERVE, sum(each.reserved for each in beside if each.room > 0))
+        beside = [self._any(member.egress, lane.provider) for member in self._able(lane) if member.egress != egress]
+        return min(RESERVE, sum(each.reserved for each in beside if each is not None and each.room > 0))
+
+    def _any(self, egress: int, provider: str) -> Lane | None:
+        """A lane, of whatever node."""
+        return self.lanes.get((egress, provider)) or self.away.get((egress, provider))
 
     def _can(self, egress: int, provider: str) -> bool:
-        lane = self.lanes.get((egress, provider))
+        lane = self._any(egress, provider)
         return lane is not None and not lane.suspended and lane.factor > 0 and lane.cap_left != 0
 
     def took(self, key: LaneKey, n: int) -> None:
@@ -108,10 +126,15 @@ class Board:
         egresses = await rows(
             db,
             """SELECT e.id, e.name, e.kind, e.enabled AND e.removed_at IS NULL AS open, r.rate_per_minute,
-                      r.broken_until IS NOT NULL AS broken
-               FROM egress e LEFT JOIN relay r ON r.egress_id = e.id WHERE e.node = %s""",
-            [node],
+                      r.broken_until IS NOT NULL AS broken, e.node
+               FROM egress e LEFT JOIN relay r ON r.egress_id = e.id LEFT JOIN node n ON n.name = e.node
+               WHERE e.node = %s OR (n.able AND n.seen_at > now() - make_interval(secs => %s))""",
+            [node, NODE_STALE],
         )
+        elsewhere = {r["id"] for r in egresses if r["node"] != node and r["open"]}
+        self.homes = {r["id"]: r["node"] for r in egresses}
+        broken_away = {r["id"] for r in egresses if r["node"] != node and r["broken"]}
+        egresses = [r for r in egresses if r["node"] == node]
         members = await rows(
             db, "SELECT pool_id, egress_id, weight, rank FROM pool_egress ORDER BY pool_id, egress_id", []
         )
@@ -145,7 +168,7 @@ class Board:
         }
         pools: dict[int, list[Member]] = {}
         for r in members:
-            if r["egress_id"] in self.names:
+            if r["egress_id"] in self.names or r["egress_id"] in elsewhere:
                 pools.setdefault(r["pool_id"], []).append(Member(r["egress_id"], r["weight"], r["rank"]))
         self.pools = {pool: tuple(inside) for pool, inside in pools.items()}
         said = {(r["egress_id"] or 0, r["provider"]): r for r in limits}
@@ -158,6 +181,11 @@ class Board:
         for key, lane in self.lanes.items():
             if key[0] in broken:
                 self.lanes[key] = replace(lane, suspended=True)
+        self.away = {
+            (egress, provider): self._lane((egress, provider), said, paces, caps, counted, now)
+            for egress in elsewhere - broken_away
+            for provider in PROVIDERS
+        }
 
     def _lane(
         self,

@@ -151,16 +151,18 @@ async def stopped(db: Connection, campaigns: list[int]) -> set[int]:
     return {row["id"] async for row in rows}
 
 
-async def begin_life(db: Connection, node: str) -> int:
+async def begin_life(db: Connection, node: str, *, first: bool = True) -> int:
     """A new life of the sender on `node`; returns its id.
 
-    The egress of the installation is made before anybody knows what its machine is called: the first sender takes it.
+    The egress of the installation is made before anybody knows what its machine is called: the sender of the machine
+    that came `first` takes it.
     """
-    await db.execute(
-        """UPDATE egress SET node = %(node)s
-           WHERE name = 'e1' AND node = 'main' AND NOT EXISTS (SELECT 1 FROM sender_life WHERE node = 'main')
-             AND NOT EXISTS (SELECT 1 FROM egress WHERE node = %(node)s)""",
-        {"node": node},
-    )
+    if first:
+        await db.execute(
+            """UPDATE egress SET node = %(node)s
+               WHERE name = 'e1' AND node = 'main' AND NOT EXISTS (SELECT 1 FROM sender_life WHERE node = 'main')
+                 AND NOT EXISTS (SELECT 1 FROM egress WHERE node = %(node)s)""",
+            {"node": node},
+        )
     row = await (await db.execute("INSERT INTO sender_life (node) VALUES (%s) RETURNING id", [node])).fetchone()
     return int(row["id"]) if row else 0

@@ -18,10 +18,13 @@ _KEY = "disk"
 
 
 class Disk:
-    """The file system of a state directory. The first look counts as a change: an alert of a former life is closed."""
+    """The file system of a state directory. The first look counts as a change: an alert of a former life is closed.
 
-    def __init__(self, state: Path, room: int = ROOM) -> None:
-        self._state, self._room = state, room
+    Without `tell` operators hear of it another way (thurn/nodes).
+    """
+
+    def __init__(self, state: Path, room: int = ROOM, *, tell: bool = True) -> None:
+        self._state, self._room, self._tells = state, room, tell
         self._at = -_EVERY
         self._enough = True
         self._told: bool | None = None
@@ -32,7 +35,7 @@ class Disk:
         if now - self._at > _EVERY:
             self._at = now
             self._enough = shutil.disk_usage(self._state).free >= self._room
-            if self._enough != self._told:
+            if self._tells and self._enough != self._told:
                 await self._tell(db)
         return self._enough
 

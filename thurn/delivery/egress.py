@@ -14,13 +14,13 @@ NAME = re.compile(r"[a-z][a-z0-9]{0,7}$")
 
 _LISTED = """
 SELECT e.id, e.name, e.node, host(e.bind4) AS bind4, host(e.bind6) AS bind6, e.helo, e.enabled, e.removed_at, e.checks,
-       e.checked_at,
+       e.checked_at, n.missing, CASE WHEN n.login IS NOT NULL THEN n.hostname ELSE '' END AS hostname,
        coalesce((SELECT json_agg(json_build_object('name', p.name, 'weight', m.weight) ORDER BY p.name)
                  FROM pool_egress m JOIN pool p ON p.id = m.pool_id WHERE m.egress_id = e.id), '[]') AS pools,
        coalesce((SELECT sum(CASE WHEN t.measure = 'handed_over' THEN t.n
                                  WHEN t.measure <> 'deferred' THEN -t.n ELSE 0 END)
                  FROM lane_tally t WHERE t.egress_id = e.id), 0)::bigint AS waiting
-FROM egress e WHERE e.kind = 'address'
+FROM egress e LEFT JOIN node n ON n.name = e.node AND n.seen_at IS NOT NULL WHERE e.kind = 'address'
 """
 _ONE = _LISTED + " AND e.name = %s"
 _ALL = _LISTED + " ORDER BY e.removed_at IS NOT NULL, e.id"
@@ -45,9 +45,17 @@ def _shaped(row: Row) -> Row:
 
 
 async def add(
-    db: Connection, settings: Settings, *, name: str, bind4: str = "", bind6: str = "", helo: str = "", pool: str = ""
+    db: Connection,
+    settings: Settings,
+    *,
+    name: str,
+    bind4: str = "",
+    bind6: str = "",
+    helo: str = "",
+    pool: str = "",
+    node: str = "",
 ) -> Row:
-    """Add one on this node, to a pool if one is named. `Invalid` names the field that will not do."""
+    """Add one on a node (none named: the first one), to a pool if one is named. `Invalid` names the wrong field."""
     name = name.strip().lower()
     if not NAME.match(name):
         raise Invalid("name", "A name is a letter and up to seven letters or digits, for example out2.")
@@ -60,10 +68,14 @@ async def add(
     inside = await maybe(db, "SELECT id FROM pool WHERE name = %s", [pool]) if pool else None
     if pool and inside is None:
         raise Invalid("pool", f"There is no pool “{pool}”.")
+    if node and node != settings.node:
+        there = await maybe(db, "SELECT FROM node WHERE name = %s AND state = 'joined'", [node.replace("\0", "")])
+        if there is None:
+            raise Invalid("node", f"There is no sending machine “{node[:60]}”.")
     made = await one(
         db,
         "INSERT INTO egress (name, node, bind4, bind6, helo) VALUES (%s, %s, %s, %s, %s) RETURNING id",
-        [name, settings.node, found["bind4"], found["bind6"], found["helo"] or ""],
+        [name, node or settings.node, found["bind4"], found["bind6"], found["helo"] or ""],
     )
     if inside is not None:
         await db.execute("INSERT INTO pool_egress (pool_id, egress_id) VALUES (%s, %s)", [inside["id"], made["id"]])
@@ -125,14 +137,15 @@ async def remove(db: Connection, name: str, *, now: bool = False) -> None:
 
 
 async def _not_the_last(db: Connection, row: Row) -> None:
-    """The locked rows keep two operators from taking the last two at once."""
+    """The locked rows keep two operators from taking the last two at once. A further machine may have none."""
     others = await rows(
         db,
         "SELECT id FROM egress WHERE enabled AND removed_at IS NULL AND kind = 'address' AND node = %s ORDER BY id"
         " FOR UPDATE",
         [row["node"]],
     )
-    if not [each for each in others if each["id"] != row["id"]]:
+    further = await maybe(db, "SELECT FROM node WHERE name = %s AND login IS NOT NULL", [row["node"]])
+    if further is None and not [each for each in others if each["id"] != row["id"]]:
         raise Conflict(
             f"“{row['name']}” is the only sending address in use: without it nothing is sent. Add another one first."
         )

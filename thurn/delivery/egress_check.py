@@ -69,17 +69,32 @@ def here(address: str) -> Finding:
     return Finding("ok", f"This server has the address {address}.")
 
 
+def there(addresses: list[str], row: Row) -> list[Finding]:
+    """Whether another machine has them, as it said itself last."""
+    return [
+        Finding(
+            "bad",
+            f"The sending machine {row['node']} does not have the address {address}. Mail waits until it does.",
+            "Give it to a network interface over there, or take this sending address out of use.",
+        )
+        if address in row["missing"]
+        else Finding("ok", f"The sending machine {row['node']} has the address {address}.")
+        for address in addresses
+        if row["missing"] is not None
+    ]
+
+
 async def look(row: Row, settings: Settings) -> list[Finding]:
-    """Findings about an egress of this node. One without addresses of its own is judged by its name."""
+    """Findings about an egress. One without addresses of its own is judged by its name."""
     try:
         resolver = make_resolver(settings.nameservers)
     except dns.resolver.NoResolverConfiguration:
         return [Finding("warn", "No name server is set, so reverse DNS could not be looked up.")]
-    helo = row["helo"] or settings.hostname.lower()
+    helo = row["helo"] or row["hostname"] or settings.hostname.lower()
     four, six = await asyncio.gather(look_up(resolver, helo, "A"), look_up(resolver, helo, "AAAA"))
     forward = Answers(four.status, (*four.values, *six.values))
     bound = [address for address in (row["bind4"], row["bind6"]) if address]
-    findings = [here(address) for address in bound] if row["node"] == settings.node else []
+    findings = [here(address) for address in bound] if row["node"] == settings.node else there(bound, row)
     # The system chooses the address, and mostly it is the one of the server's name.
     addresses = bound or [value for value in forward.values if not ipaddress.ip_address(value).is_loopback]
     if not addresses:

@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 # Nothing of it is leased, in Postfix, or put off. Not at once: a claim may be under way that does not know yet.
 _DRAINED = """
-DELETE FROM egress e WHERE e.removed_at < now() - interval '5 seconds' AND e.node = %s
+DELETE FROM egress e WHERE e.removed_at < now() - interval '5 seconds'
   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.state = 'leased' AND coalesce(d.egress, 1) = e.id)
   AND coalesce((
     SELECT sum(CASE WHEN t.measure = 'handed_over' THEN t.n WHEN t.measure <> 'deferred' THEN -t.n ELSE 0 END)
@@ -25,9 +25,9 @@ RETURNING e.name
 """
 
 
-async def drained(db: Connection, node: str) -> list[str]:
-    """Let removed egresses of this node go of which nothing is on its way any more; returns their names."""
-    gone = [row["name"] async for row in await db.execute(_DRAINED, [node])]
+async def drained(db: Connection) -> list[str]:
+    """Let removed egresses of all nodes go of which nothing is on its way any more; returns their names."""
+    gone = [row["name"] async for row in await db.execute(_DRAINED)]
     for name in gone:
         log.info("removed egress is empty and gone", egress=name)
     return gone
@@ -70,6 +70,8 @@ class Table:
             simulate=self._settings.simulate,
             suspended=suspended,
             instead=instead,
+            receivers=self._settings.receivers,
+            people=not self._settings.joined,
         )
         if not self._written and self._path.exists():
             self._written = self._path.read_text()

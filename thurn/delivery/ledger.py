@@ -1,7 +1,7 @@
 """What an outcome does to a delivery: the ledger's rules, as a function of the row and the outcome.
 
     queued -> leased -> handed_over -> delivered | deferred | bounced
-                     -> suppressed | failed | queued (returned)
+                     -> suppressed | failed | queued (returned) | unknown (its machine was lost)
     deferred -> delivered | bounced;   delivered -> bounced (a bounce mail came later)
     handed_over | deferred -> unknown (its log lines were lost in a crash) -> delivered | bounced
 
@@ -79,9 +79,12 @@ def advance(entry: Entry, fact: Fact) -> Change | None:
                 return None
             return _moved(entry, replace(entry, state="handed_over", handed_over_at=fact.at))
         case "lost":
-            if entry.state not in ("handed_over", "deferred"):
+            # With its attempt it speaks of a lease, too: of a machine that never comes back, which may have sent it.
+            leased = entry.state == "leased" and fact.attempt == entry.attempt
+            if entry.state not in ("handed_over", "deferred") and not leased:
                 return None
-            return _moved(entry, replace(entry, state="unknown", settled_at=fact.at))
+            handed = entry.handed_over_at or fact.at
+            return _moved(entry, replace(entry, state="unknown", settled_at=fact.at, handed_over_at=handed))
         case "deferred" | "delivered" | "bounced":
             return _answered(entry, fact)
         case _:

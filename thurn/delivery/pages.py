@@ -20,6 +20,7 @@ router = APIRouter(prefix="/house/delivery")
 Line = Annotated[str, Form(max_length=300)]
 Asked = Annotated[str, Query(max_length=60)]
 _HOME = "/house/delivery/addresses"
+_NODES = "SELECT name FROM node WHERE state = 'joined' AND login IS NOT NULL ORDER BY name"
 STREAMS = {"marketing": "Campaigns", "transactional": "Transactional mail", "people": "People's mail"}
 
 
@@ -35,10 +36,10 @@ async def addresses(request: Request, viewer: Operator, db: Db, settings: AppSet
 @router.post("/addresses")
 async def add(
     request: Request, viewer: Operator, db: Db, settings: AppSettings,
-    name: Line = "", bind4: Line = "", bind6: Line = "", helo: Line = "", pool: Line = "",
+    name: Line = "", bind4: Line = "", bind6: Line = "", helo: Line = "", pool: Line = "", node: Line = "",
 ) -> Response:  # fmt: skip
     """Add one, then look at it."""
-    given = {"name": name, "bind4": bind4, "bind6": bind6, "helo": helo, "pool": pool}
+    given = {"name": name, "bind4": bind4, "bind6": bind6, "helo": helo, "pool": pool, "node": node}
     try:
         made = await egress.add(db, settings, **given)
     except (Invalid, Conflict) as refused:
@@ -99,8 +100,9 @@ async def _addresses(
     return page(
         request, viewer, "delivery/addresses.html", status, tab="addresses",
         egresses=await egress.listed(db), pools=[row["name"] for row in await pools.listed(db)],
-        hostname=settings.hostname.lower(), ask_for=ask, act_error=act_error,
-        given={"name": "", "bind4": "", "bind6": "", "helo": "", "pool": "default"} | (given or {}),
+        hostname=settings.hostname.lower(), ask_for=ask, act_error=act_error, this=settings.node,
+        nodes=[row["name"] for row in await rows(db, _NODES)],
+        given={"name": "", "bind4": "", "bind6": "", "helo": "", "pool": "default", "node": ""} | (given or {}),
         errors={field: str(refused)} if refused else {},
     )  # fmt: skip
 

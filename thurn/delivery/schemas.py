@@ -22,6 +22,7 @@ class EgressIn(In):
     bind6: Address = Field("", description="IPv6 address of this server.")
     helo: Host = Field("", description="Its name in HELO; empty: the server's own.")
     pool: Annotated[Text, Field(max_length=40)] = Field("", description="A pool to put it into.")
+    node: Annotated[Text, Field(max_length=40)] = Field("", description="The sending machine; empty: the first one.")
 
 
 class EgressPatch(In):

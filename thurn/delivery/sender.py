@@ -76,7 +76,7 @@ class Sender:
         self._stopped: set[int] = set()  # campaigns that were paused or cancelled
         self._stopping = asyncio.Event()
         self._broken: BaseException | None = None
-        self._disk = Disk(settings.state)
+        self._disk = Disk(settings.state, tell=not settings.joined)
         self._board = Board()
         self._buckets = Buckets()
         self._table = Table(settings)
@@ -128,7 +128,7 @@ class Sender:
         while True:
             try:
                 async with await connect(self._settings, "system", autocommit=True) as db:
-                    return await begin_life(db, self._settings.node)
+                    return await begin_life(db, self._settings.node, first=not self._settings.joined)
             except psycopg.OperationalError as error:
                 log.warning("database not there, waiting", error=str(error))
                 await asyncio.sleep(1)
@@ -155,7 +155,8 @@ class Sender:
                 await self._adopt_orphans(db)
                 adopted = time.monotonic()
             if time.monotonic() - cleared > _DRAINED:
-                await drained(db, self._settings.node)
+                if not self._settings.joined:
+                    await drained(db)
                 cleared = time.monotonic()
             pause = 0.005
             if self._ready.qsize() < BACKLOG:
@@ -167,9 +168,12 @@ class Sender:
     async def _claim_round(self, db: Connection, turn: int) -> int:
         """One batch of each lane in turn: a campaign with a million does not starve one with ten."""
         lanes = {}
-        for lane in await open_lanes(db):
+        waiting = await open_lanes(db)
+        shares = self._board.shares(waiting)
+        for lane in waiting:
             pool = self._board.pool(lane)
-            lanes[Wish(lane.workspace, lane.campaign, lane.provider, pool, lane.speed, lane.weight)] = lane
+            speed = lane.speed and lane.speed / shares[lane.campaign]
+            lanes[Wish(lane.workspace, lane.campaign, lane.provider, pool, speed, lane.weight)] = lane
         total = 0
         now = time.monotonic()
         board = self._board

@@ -1,4 +1,4 @@
-"""The role `feedback`: reads the mail log of the local `out`, and takes bounces and complaints over LMTP."""
+"""The role `feedback`: reads the mail log of the local `out`; where `mx` is, takes bounces and complaints over LMTP."""
 
 import asyncio
 
@@ -15,9 +15,10 @@ from thurn.trace.reader import TraceReader
 
 async def _run(settings: Settings) -> None:
     async with make_pool(settings, "system", size=4) as pool, asyncio.TaskGroup() as tasks:
-        await serve_lmtp(settings, pool)
+        if not settings.joined:
+            await serve_lmtp(settings, pool)
+            tasks.create_task(TraceReader(settings).run())
         tasks.create_task(LogReader(settings).run())
-        tasks.create_task(TraceReader(settings).run())
         tasks.create_task(beat(settings, "feedback"))
 
 

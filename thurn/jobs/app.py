@@ -24,6 +24,7 @@ TASK_MODULES = [
     "thurn.portal.jobs",
     "thurn.reputation.jobs",
     "thurn.relays.jobs",
+    "thurn.nodes.jobs",
 ]
 
 # A blueprint, so that tasks can be declared before anybody knows which installation they serve.

@@ -269,11 +269,11 @@ class Session(asyncio.Protocol):
         return b"250 2.0.0 Ok: queued as %X\r\n" % (time.monotonic_ns() // 1000)
 
 
-async def serve_smtp(receivers: Receivers, port: int) -> asyncio.Server:
-    """Listen on loopback, by IPv6 as well where there is any."""
+async def serve_smtp(receivers: Receivers, port: int, also: str = "127.0.0.1") -> asyncio.Server:
+    """Listen on loopback, by IPv6 as well where there is any, and at another address for other machines."""
     loop = asyncio.get_running_loop()
     hosts = ["127.0.0.1", "::1"] if _has_ipv6() else ["127.0.0.1"]
-    return await loop.create_server(receivers.session, hosts, port, backlog=512)
+    return await loop.create_server(receivers.session, sorted({*hosts, also}), port, backlog=512)
 
 
 def _has_ipv6() -> bool:

@@ -47,7 +47,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     udp, tcp = await serve_dns(zones, settings.port["sim_dns"])
     control = ControlServer(controls, settings.port["sim_http"])
     control.start()
-    smtp = await serve_smtp(receivers, settings.port["sim_smtp"])
+    smtp = await serve_smtp(receivers, settings.port["sim_smtp"], settings.simulate_at)
     (settings.state / "run").mkdir(exist_ok=True)
     tasks = [asyncio.create_task(aftermath.run()), asyncio.create_task(beat(settings, "simulate"))]
     log.info("ready", smtp=settings.port["sim_smtp"], dns=settings.port["sim_dns"], http=settings.port["sim_http"])

@@ -5,6 +5,7 @@ import pwd
 import re
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import thurn
@@ -54,20 +55,28 @@ _CLOSED = (
 _USERS = ("thurn", "thurn-mail", "thurn-web", "postfix", "dovecot", "dovenull", "_rspamd", "redis", "postgres", "caddy")
 
 
-def complaints(state: Path) -> list[str]:
-    """Everything that keeps this installation from starting; empty when it can."""
+_SENDING = {"/usr/sbin/postfix": "postfix"}  # of a further sending machine
+_SENDERS = ("thurn", "postfix")
+
+
+def complaints(state: Path, *, node: bool = False) -> list[str]:
+    """Everything that keeps this installation from starting; empty when it can. `node`: a machine that only sends."""
     if os.geteuid() != 0:
         return [_ROOT]
+    if node:
+        return machine(_SENDING, _SENDERS) or [*place_of_state(state), *enterable(state)]
     return machine() or [*dovecot(), *place_of_state(state), *enterable(state)]
 
 
-def machine() -> list[str]:
+def machine(programs: Mapping[str, str] | None = None, users: Sequence[str] | None = None) -> list[str]:
     """Packages and system users that are missing."""
-    packages = sorted({package for path, package in _PROGRAMS.items() if not Path(path).exists()} | set(php()))
-    users = [name for name in _USERS if not _known(name)]
-    if not packages and not users:
+    needed = _PROGRAMS if programs is None else programs
+    absent = {package for path, package in needed.items() if not Path(path).exists()}
+    packages = sorted(absent | set(php() if programs is None else ()))
+    unknown = [name for name in (_USERS if users is None else users) if not _known(name)]
+    if not packages and not unknown:
         return []
-    what = f"packages: {', '.join(packages)}" if packages else f"system users: {', '.join(users)}"
+    what = f"packages: {', '.join(packages)}" if packages else f"system users: {', '.join(unknown)}"
     return [
         f"This machine lacks {what}. Run `deploy/install-packages` as root; it installs them and changes nothing else."
     ]

@@ -11,6 +11,7 @@ import psycopg
 
 from thurn.db.connect import conninfo
 from thurn.db.migrate import migrate, newest_revision, prepare_database
+from thurn.nodes.gate import refusal
 from thurn.settings import Settings, load_settings
 from thurn.stack.checks import complaints
 from thurn.stack.health import probe
@@ -71,8 +72,10 @@ def up(settings: Settings, wanted: Sequence[str] = (), *, wait: bool = True, rep
     With `wait`: until every one is healthy. `report` gets one line for each step. Raises StackError.
     """
     chosen = _chosen(settings, wanted)
-    if found := complaints(settings.state):
+    if found := complaints(settings.state, node=bool(settings.joined)):
         raise StackError("\n\n".join(found))
+    if settings.joined and (why := refusal(settings)):
+        raise StackError(why)
     say = report or _silent
     try:
         changed = prepare(settings)
@@ -154,7 +157,7 @@ def bring_up_to_date(settings: Settings) -> str:
     """Roles, database and schema as this version wants them; returns the schema's revision. Raises StackError."""
     try:
         if not settings.database_url:
-            prepare_database(settings, admin_conninfo(settings.state))
+            prepare_database(settings, admin_conninfo(settings.state, settings.database_port))
         return migrate(settings)
     except psycopg.OperationalError as problem:
         raise StackError(

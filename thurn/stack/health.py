@@ -36,7 +36,7 @@ def _ours(role: str, settings: Settings) -> str:
 
 
 def _db(settings: Settings) -> str:
-    with psycopg.connect(admin_conninfo(settings.state), connect_timeout=int(_PATIENCE)) as db:
+    with psycopg.connect(admin_conninfo(settings.state, settings.database_port), connect_timeout=int(_PATIENCE)) as db:
         db.execute("SELECT 1")
     return ""
 

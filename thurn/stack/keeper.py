@@ -17,6 +17,7 @@ import psycopg
 import structlog
 
 from thurn.log import configure_logging
+from thurn.nodes.watch import Watch
 from thurn.settings import Settings
 from thurn.stack.files import File, place
 from thurn.stack.logrotate import rotate
@@ -45,11 +46,12 @@ FEATURES: tuple[str, ...] = (
     "thurn.stack.postfix_database",
     "thurn.stack.rspamd_dkim",
 )
+OF_NODE = FEATURES[:1]  # of a further sending machine, which has none of the other daemons
 
 
-def sources() -> dict[str, Kept]:
+def sources(features: Iterable[str] = FEATURES) -> dict[str, Kept]:
     """Everything that is kept."""
-    return {name: kept for module in FEATURES for name, kept in import_module(module).KEPT.items()}
+    return {name: kept for module in features for name, kept in import_module(module).KEPT.items()}
 
 
 def step(settings: Settings, kept: dict[str, Kept]) -> set[str]:
@@ -74,7 +76,8 @@ def tidy(settings: Settings) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("cannot rotate the logs", error=str(error))
     try:
-        destroy_due(settings)
+        if not settings.joined:
+            destroy_due(settings)
     except (psycopg.Error, OSError, subprocess.SubprocessError) as error:
         log.warning("cannot destroy what is due", error=str(error))
     try:
@@ -110,12 +113,17 @@ def main(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     sign = settings.state / "run" / "keeper.alive"
-    kept = sources()
+    kept = sources(OF_NODE if settings.joined else FEATURES)
+    machines = Watch(settings)
     # The sender suspends lanes and opens them again in this table, and that should act at once.
     table = settings.state / TRANSPORTS
     while going:
         before = changed_at(table)
         step(settings, kept)
         tidy(settings)
+        try:
+            machines.look()
+        except (psycopg.Error, OSError) as error:
+            log.warning("cannot tell how this machine is", error=str(error))
         sign.touch()
         wait(table, before, EVERY)

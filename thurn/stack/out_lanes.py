@@ -43,13 +43,18 @@ ORDER BY p.weight DESC, e.id LIMIT 1
 """
 
 
+def _egresses(settings: Settings) -> str:
+    """Relays are the main machine's: no other may read their passwords."""
+    return _EGRESSES.replace("r.password", "NULL::bytea AS password") if settings.joined else _EGRESSES
+
+
 def wished(settings: Settings) -> Plan:
     """The plan as the database has it."""
     node = [settings.node]
     with psycopg.connect(conninfo(settings, "system"), connect_timeout=3, row_factory=dict_row) as db:
         people = db.execute(_PEOPLE, node).fetchone()
         return plan_of(
-            db.execute(_EGRESSES, node).fetchall(),
+            db.execute(_egresses(settings), node).fetchall(),
             db.execute(_OVERRIDES, node).fetchall(),
             people["name"] if people else "",
         )
@@ -71,7 +76,7 @@ def wanted(settings: Settings) -> list[File]:
 def passwords(settings: Settings) -> list[File]:
     """What Postfix signs in with at relays, for root alone. A password that cannot be unsealed is left out."""
     with psycopg.connect(conninfo(settings, "system"), connect_timeout=3, row_factory=dict_row) as db:
-        found = db.execute(_EGRESSES, [settings.node]).fetchall()
+        found = db.execute(_egresses(settings), [settings.node]).fetchall()
     files = []
     for row in found:
         if row["password"] is None:
@@ -109,7 +114,10 @@ def loaded(settings: Settings, plan: Plan, paths: set[str]) -> None:
 
     The table comes first: mail of a new egress would leave by the first one until Postfix has read it.
     """
-    own = transports(settings.port, plan, listen=settings.listen, simulate=settings.simulate)
+    own = transports(
+        settings.port, plan, listen=settings.listen, simulate=settings.simulate, receivers=settings.receivers,
+        people=not settings.joined,
+    )  # fmt: skip
     text = _head(settings) + own
     place(settings.state, [File(TRANSPORTS, text, 0o644, "thurn:thurn"), File(READ, text)])
     for instance in ("mx", "out"):

@@ -35,11 +35,13 @@ def render(
     retry_hours: int,
     simulate: bool,
     plan: Plan,
+    receivers: str = "127.0.0.1",
+    people: bool = True,
 ) -> list[File]:
-    """All files of the instance but the table of transports."""
-    main = _main(state, ports, hostname, retry_first, retry_hours, simulate, plan)
+    """All files of the instance but the table of transports. For `receivers` and `people` see there."""
+    main = _main(state, ports, hostname, retry_first, retry_hours, simulate, plan, receivers)
     return [
-        *postfix.files("out", main, _services(ports, plan)),
+        *postfix.files("out", main, _services(ports, plan, people)),
         File("out/etc/discard", "/^/ DISCARD the outcome is read from the log\n"),
     ]
 
@@ -52,14 +54,19 @@ def transports(
     simulate: bool,
     suspended: Iterable[tuple[str, str]] = (),
     instead: Mapping[str, str] = MappingProxyType({}),
+    receivers: str = "127.0.0.1",
+    people: bool = True,
 ) -> str:
     """regexp_table(5): envelope sender -> transport and, where it is not the recipient's own MX, next hop.
 
     The first line that matches counts: relays that are broken and have another egress take their mail (`instead`),
     suspended lanes, then every lane; at last relays, and mail of an egress that is gone, which the first one carries.
+
+    `receivers`: where the simulated ones are. Without `people` their mailboxes are on another machine, and mail to them
+    leaves like any other.
     """
-    next_hop = f"[127.0.0.1]:{ports['sim_smtp']}" if simulate else ""
-    door = f"[{postfix.inner_door(listen, ports['smtp'])}]:{ports['smtp']}"
+    next_hop = f"[{receivers}]:{ports['sim_smtp']}" if simulate else ""
+    door = f"[{postfix.inner_door(listen, ports['smtp'])}]:{ports['smtp']}" if people else next_hop
     away = [name for name in PROVIDERS if name != LOCAL]
     lines = [
         rf"/^b\.{name}\.{provider}\./ {other}-{provider}:{next_hop}"
@@ -95,6 +102,7 @@ def _main(
     retry_hours: int,
     simulate: bool,
     plan: Plan,
+    receivers: str,
 ) -> dict[str, str]:
     parameters = postfix.base(state, "out", hostname=f"out.{hostname}") | {
         # Not `mx`'s name as its own: handing mail to our own mx would look like a loop.
@@ -127,7 +135,7 @@ def _main(
         "qmgr_message_recipient_limit": "40000",
         "message_size_limit": "52428800",
         "recipient_delimiter": "",
-        "relayhost": f"[127.0.0.1]:{ports['sim_smtp']}" if simulate else "",
+        "relayhost": f"[{receivers}]:{ports['sim_smtp']}" if simulate else "",
         "default_transport": f"{plan.direct[0].name}-{OTHER}",
         "sender_dependent_default_transport_maps": f"regexp:{state}/{TRANSPORTS}",
         # From another address than the one a lane is for: rather later than so.
@@ -156,7 +164,7 @@ def _main(
     return parameters
 
 
-def _services(ports: Mapping[str, int], plan: Plan) -> list[Service]:
+def _services(ports: Mapping[str, int], plan: Plan, people: bool) -> list[Service]:
     internal = {"cleanup_service_name": "cleanup_internal"}
     bounces = {"bounce", "defer", "trace"}
     plumbing = [
@@ -172,18 +180,18 @@ def _services(ports: Mapping[str, int], plan: Plan) -> list[Service]:
                 options={"header_checks": "regexp:$config_directory/discard"}),
         Service("smtp", "unix", "smtp"),
         Service("relay", "unix", "smtp"),
-        *(_transport(plan, egress, provider) for egress in plan.direct for provider in PROVIDERS),
+        *(_transport(plan, egress, provider, people) for egress in plan.direct for provider in PROVIDERS),
         *(_relay(name, relay) for name, relay in plan.relays),
     ]  # fmt: skip
 
 
-def _transport(plan: Plan, egress: Egress, provider: str) -> Service:
+def _transport(plan: Plan, egress: Egress, provider: str, people: bool) -> Service:
     limits = plan.limits(egress.name, provider)
     name = f"{egress.name}-{provider}"
     options = {
         "syslog_name": f"postfix/{name}",
         "smtp_connection_reuse_count_limit": str(limits.per_connection),
-        **({} if provider == LOCAL else source(egress)),
+        **({} if provider == LOCAL and people else source(egress)),
     }
     return Service(name, "unix", "smtp", limit=str(limits.connections), options=options)
 
@@ -237,7 +245,15 @@ def source(egress: Egress) -> dict[str, str]:
     return options
 
 
-def first_files(ports: Mapping[str, int], plan: Plan, *, listen: str, simulate: bool) -> list[File]:
+def first_files(
+    ports: Mapping[str, int],
+    plan: Plan,
+    *,
+    listen: str,
+    simulate: bool,
+    receivers: str = "127.0.0.1",
+    people: bool = True,
+) -> list[File]:
     """What is placed once and then rewritten by others: the table of transports (sender) and the plan (keeper)."""
-    table = transports(ports, plan, listen=listen, simulate=simulate)
+    table = transports(ports, plan, listen=listen, simulate=simulate, receivers=receivers, people=people)
     return [File(TRANSPORTS, table, 0o644, "thurn:thurn"), File(READ, table), File(PLAN, plan.text())]

@@ -1,9 +1,15 @@
-"""The private PostgreSQL cluster: reached through a UNIX socket in the state directory and in no other way."""
+"""The private PostgreSQL cluster: reached through a UNIX socket in the state directory.
+
+And in no other way, unless further machines send (`database_listen`): those over TLS, each by a role of its own.
+"""
 
 from pathlib import Path
 
+from thurn.stack import tls
 from thurn.stack.files import Directory, File
 
+CERTIFICATE = "db/server.crt"
+KEY = "db/server.key"
 VERSIONS = Path("/usr/lib/postgresql")  # where Debian keeps its versions side by side
 
 
@@ -16,15 +22,21 @@ def directories() -> list[Directory]:
     ]
 
 
-def render(state: Path) -> list[File]:
+def certificate(hostname: str) -> list[File]:
+    """Self-signed: further machines get it when they join, and believe no other."""
+    chain, key = tls.make_pair(hostname)
+    return [File(CERTIFICATE, chain), File(KEY, key, 0o600, "postgres:postgres")]
+
+
+def render(state: Path, listen: str = "", port: int = 5432) -> list[File]:
     """Configuration of the server; `initdb`'s own files in the cluster stay unread."""
     parameters: dict[str, str | int] = {
         "data_directory": f"{state}/db/cluster",
         "hba_file": f"{state}/db/pg_hba.conf",
         "ident_file": f"{state}/db/pg_ident.conf",
-        "listen_addresses": "",
+        "listen_addresses": listen,
         "unix_socket_directories": f"{state}/db/run",
-        "port": 5432,
+        "port": port,
         "max_connections": 100,
         "shared_buffers": "128MB",
         "work_mem": "8MB",
@@ -38,10 +50,17 @@ def render(state: Path) -> list[File]:
         "log_timezone": "UTC",
         "timezone": "UTC",
     }
+    hba = "local all postgres peer map=admin\nlocal all all scram-sha-256\n"
+    if listen:
+        parameters |= {
+            "ssl": "on", "ssl_cert_file": f"{state}/{CERTIFICATE}", "ssl_key_file": f"{state}/{KEY}",
+            "ssl_min_protocol_version": "TLSv1.3",
+        }  # fmt: skip
+        hba += "hostssl thurn +thurn_node all scram-sha-256\n"
     lines = [f"{name} = '{value}'" for name, value in parameters.items()]
     return [
         File("db/postgresql.conf", "\n".join(lines) + "\n"),
-        File("db/pg_hba.conf", "local all postgres peer map=admin\nlocal all all scram-sha-256\n"),
+        File("db/pg_hba.conf", hba),
         # Root prepares roles and schema, and could become the user postgres anyway.
         File("db/pg_ident.conf", "admin root postgres\nadmin postgres postgres\n"),
     ]
@@ -67,6 +86,6 @@ def binaries(state: Path, versions: Path = VERSIONS) -> Path:
     return found[-1].parent
 
 
-def admin_conninfo(state: Path) -> str:
+def admin_conninfo(state: Path, port: int = 5432) -> str:
     """How root connects to administer the cluster."""
-    return f"host={state}/db/run port=5432 user=postgres dbname=postgres"
+    return f"host={state}/db/run port={port} user=postgres dbname=postgres"

@@ -60,21 +60,22 @@ def prepare(settings: Settings) -> set[str]:
     state.chmod(state.stat().st_mode | 0o011)
     if (state / "thurn.toml").exists():
         own(state / "thurn.toml", 0o640, "root:thurn")
-    place(state, directories())
+    place(state, directories_of_node() if settings.joined else directories())
     allocate_ports(settings)
+    if settings.joined:
+        return _prepare_node(settings)
     wanted = render(settings)
+    if settings.database_listen and not settings.database_url and not (state / postgres.KEY).exists():
+        wanted += postgres.certificate(fqdn(settings.hostname).lower())
     if tls.outdated(state, fqdn(settings.hostname).lower()):
         wanted += tls.self_signed(fqdn(settings.hostname).lower())
     if not (state / tls.SNI).exists():
         wanted += tls.sni_files(state, {})
-    others = postfix_out.first_files(
-        settings.port, load_plan(state), listen=settings.listen, simulate=settings.simulate
-    )
-    wanted += [file for file in others if not (state / file.path).exists()]
+    wanted += _first_files(settings)
     changed = place(state, wanted)
     if tls.SNI in changed:
         make_sni_map(state)
-    _prepare_mail_logs(state)
+    _prepare_mail_logs(state, "mx", "out")
     if not settings.database_url:
         _prepare_cluster(state)
     for name in (*dovecot_spam.SCRIPTS, "onward"):
@@ -85,6 +86,31 @@ def prepare(settings: Settings) -> set[str]:
         if not (state / instance / "queue" / "public").exists():
             _run("postfix", "-c", f"{state}/{instance}/etc", "check")
     return {role for role, folders in _READERS.items() if any(path.startswith(folders) for path in changed)}
+
+
+def _first_files(settings: Settings) -> list[File]:
+    state = settings.state
+    files = postfix_out.first_files(
+        settings.port, load_plan(state), listen=settings.listen, simulate=settings.simulate,
+        receivers=settings.receivers, people=not settings.joined,
+    )  # fmt: skip
+    return [file for file in files if not (state / file.path).exists()]
+
+
+def _prepare_node(settings: Settings) -> set[str]:
+    """The same for a further sending machine: `out`, and our own roles that serve it."""
+    state = settings.state
+    wanted = [*mail_servers(settings, load_plan(state)), supervisor.render(state, programs(settings))]
+    changed = place(state, [*wanted, *_first_files(settings)])
+    _prepare_mail_logs(state, "out")
+    if not (state / "out" / "queue" / "public").exists():
+        _run("postfix", "-c", f"{state}/out/etc", "check")
+    return {"out"} if any(path.startswith("out/") for path in changed) else set()
+
+
+def directories_of_node() -> list[Directory]:
+    """Every folder of a further sending machine's state directory."""
+    return [*_OURS, *supervisor.directories(), *postfix_out.directories()]
 
 
 def directories() -> list[Directory]:
@@ -107,7 +133,7 @@ def render(settings: Settings) -> list[File | Link]:
         secrets.ensure(name)
     redis_password = secrets.ensure("redis")
     return [
-        *postgres.render(state),
+        *postgres.render(state, settings.database_listen, settings.database_port),
         *redis.render(state, ports["redis"], redis_password),
         *rspamd.render(
             state,
@@ -144,8 +170,21 @@ def render(settings: Settings) -> list[File | Link]:
 
 
 def mail_servers(settings: Settings, plan: Plan) -> list[File]:
-    """Configuration of both Postfix instances."""
+    """Configuration of both Postfix instances; a further sending machine has one."""
     state, ports, hostname = settings.state, settings.port, fqdn(settings.hostname)
+    out = postfix_out.render(
+        state,
+        ports,
+        hostname=hostname,
+        retry_first=settings.retry_first,
+        retry_hours=settings.retry_hours,
+        simulate=settings.simulate,
+        plan=plan,
+        receivers=settings.receivers,
+        people=not settings.joined,
+    )
+    if settings.joined:
+        return out
     return [
         *postfix_mx.render(
             state,
@@ -157,15 +196,7 @@ def mail_servers(settings: Settings, plan: Plan) -> list[File]:
             simulate=settings.simulate,
             people=plan.people,
         ),
-        *postfix_out.render(
-            state,
-            ports,
-            hostname=hostname,
-            retry_first=settings.retry_first,
-            retry_hours=settings.retry_hours,
-            simulate=settings.simulate,
-            plan=plan,
-        ),
+        *out,
     ]
 
 
@@ -193,9 +224,9 @@ def _prepare_cluster(state: Path) -> None:
     )
 
 
-def _prepare_mail_logs(state: Path) -> None:
+def _prepare_mail_logs(state: Path, *instances: str) -> None:
     """Postfix's own log files: made here, so that the feedback role may read them from the first line."""
-    for instance in ("mx", "out"):
+    for instance in instances:
         path = state / "log" / f"{instance}.mail.log"
         path.touch()
         own(path, 0o640, "postfix:thurn")

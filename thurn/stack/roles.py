@@ -26,8 +26,14 @@ ORDER = (
 )
 
 
+# Of a further sending machine.
+OF_NODE = ("keeper", "out", "feedback", "sender")
+
+
 def roles(settings: Settings) -> tuple[str, ...]:
     """The roles this installation has."""
+    if settings.joined:
+        return OF_NODE
     absent = set() if settings.simulate else {"simulate"}
     if settings.database_url:
         absent.add("db")

@@ -36,7 +36,12 @@ def key_hash(certificate: x509.Certificate) -> str:
 
 
 def self_signed(hostname: str, now: dt.datetime | None = None) -> list[File]:
-    """A certificate (P-256, ten years) for `hostname`, `localhost` and 127.0.0.1, and its key."""
+    """A certificate for `hostname`, `localhost` and 127.0.0.1, and its key."""
+    return together(*make_pair(hostname, now))
+
+
+def make_pair(hostname: str, now: dt.datetime | None = None) -> tuple[str, str]:
+    """The same (P-256, ten years) as PEM: certificate, key."""
     now = now or dt.datetime.now(dt.UTC)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
@@ -56,7 +61,7 @@ def self_signed(hostname: str, now: dt.datetime | None = None) -> list[File]:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
-    return together(certificate.public_bytes(serialization.Encoding.PEM).decode(), private)
+    return certificate.public_bytes(serialization.Encoding.PEM).decode(), private
 
 
 def together(chain: str, key: str) -> list[File]:

@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from thurn.db.connect import make_pool
 from thurn.feeds import hooks
 from thurn.mailhost import wellknown
+from thurn.nodes import door
 from thurn.settings import Settings
 from thurn.tracking import routes as tracking
 from thurn.web import errors
@@ -46,6 +47,7 @@ FEATURES = (
     "dmarc",
     "feeds",
     "reputation",
+    "nodes",
 )
 API = "/api/v1"
 _STATIC = Path(__file__).parent / "static"
@@ -119,6 +121,7 @@ def create_app(settings: Settings) -> Application:
         pages = import_module(f"thurn.{feature}.pages").router
         app.include_router(pages, dependencies=[Depends(check_csrf)], include_in_schema=False)
     app.include_router(hooks.router)  # calls of sending services, which prove themselves
+    app.include_router(door.router)  # machines that join, and prove that they have a token
     app.add_api_route("/healthz", _health, include_in_schema=False)
     app.mount("/static", _Static(directory=_STATIC, check_dir=False))
     app.guard(settings)

@@ -38,6 +38,13 @@ STATES: dict[str, tuple[str, str]] = {
     "Idle": ("ring", "off"),
     "Off": ("crossed", "off"),
     "Leaving": ("scheduled", "off"),
+    # machine that sends
+    "Expected": ("dashed", "off"),
+    "Starting": ("scheduled", "live"),
+    "Takes no mail": ("paused", "bad"),
+    "Silent": ("unknown", "bad"),
+    "Lost": ("bad", "bad"),
+    "Gone": ("crossed", "off"),
     # record
     "Correct": ("ok", "ok"),
     "Checking": ("live", "live"),

@@ -1,0 +1,196 @@
+"""A second sending machine: a network of its own where the kernel lets us, and a state directory that really joined.
+
+Where namespaces are not permitted (a plain container) it has a loopback address of its own, and all else is the same.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from cases import main_processes
+from installation import ROLES, installation
+
+from thurn.db.connect import conninfo
+from thurn.settings import Settings, load_settings
+from thurn.simulate.store import read
+from thurn.stack.control import down, status
+from thurn.stack.out_plan import load_plan
+from thurn.stack.processes import end_all, of_state, wait_for_agents
+from thurn.stack.supervisor import PIDFILE
+
+THURN = str(Path(sys.executable).with_name("thurn"))
+PATIENCE = 10  # seconds without the database until the second machine's Postfix stops
+
+
+@dataclass(frozen=True)
+class Net:
+    """Where the second machine is: its address, the first one's, and what runs a command there."""
+
+    first: str
+    second: str
+    command: tuple[str, ...] = ()
+    name: str = ""
+
+
+@contextmanager
+def network() -> Iterator[Net]:
+    """A network namespace joined to ours by a pair of interfaces."""
+    name, number = f"thn{os.getpid()}", os.getpid() % 16000
+    subnet = f"10.213.{number // 64}.{4 * (number % 64)}".rsplit(".", 1)
+    first, second = f"{subnet[0]}.{int(subnet[1]) + 1}", f"{subnet[0]}.{int(subnet[1]) + 2}"
+    inside = ("ip", "netns", "exec", name)
+    steps = [
+        ("ip", "netns", "add", name),
+        ("ip", "link", "add", f"a{name}", "type", "veth", "peer", "name", f"b{name}", "netns", name),
+        ("ip", "address", "add", f"{first}/30", "dev", f"a{name}"),
+        ("ip", "link", "set", f"a{name}", "up"),
+        (*inside, "ip", "address", "add", f"{second}/30", "dev", f"b{name}"),
+        (*inside, "ip", "link", "set", f"b{name}", "up"),
+        (*inside, "ip", "link", "set", "lo", "up"),
+    ]
+    try:
+        permitted = all(subprocess.run(step, capture_output=True, check=False).returncode == 0 for step in steps)
+        yield Net(first, second, inside, name) if permitted else Net("127.0.0.1", "127.0.0.2")
+    finally:
+        subprocess.run(["ip", "link", "delete", f"a{name}"], capture_output=True, check=False)
+        subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+
+
+@dataclass
+class Machine:
+    """The second machine, under the name it joined by."""
+
+    main: Settings
+    net: Net
+    name: str
+    state: Path = field(default_factory=lambda: _fresh_state())
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A `thurn` command over there."""
+        done = subprocess.run(
+            [*self.net.command, THURN, *arguments, "--state", str(self.state)],
+            capture_output=True, text=True, check=False, cwd="/",
+        )  # fmt: skip
+        assert done.returncode == 0 or not check, done.stdout + done.stderr
+        return done
+
+    def join(self) -> None:
+        """By the command that `thurn node add` prints."""
+        made = here(self.main, "node", "add", self.name)
+        self.run(*made["command"].split()[1:], "--hostname", f"{self.name}.house.example")
+
+    def up(self) -> None:
+        """Start it and wait until all is well."""
+        self.run("up", "--wait")
+
+    def kill(self) -> None:
+        """kill -9 of everything there but Postfix's agents, which end by themselves (RFC 1047)."""
+        supervisor = int((self.state / PIDFILE).read_text())
+        os.kill(supervisor, signal.SIGSTOP)  # else it restarts one while we kill the next
+        for pid in (*main_processes(self.state), supervisor):
+            os.kill(pid, signal.SIGKILL)
+        wait_for_agents(self.state)
+        end_all(self.state, patience=0.1)  # nothing that would matter: what the kill has orphaned
+        assert of_state(self.state) == []
+
+    def move_disk(self) -> None:
+        """Its disk, copied into another machine: other inodes, another folder."""
+        fresh = _fresh_state()
+        fresh.rmdir()
+        subprocess.run(["cp", "-a", self.state, fresh], check=True)
+        shutil.rmtree(self.state)
+        self.state = fresh
+
+    def settings(self) -> Settings:
+        """As it reads them itself."""
+        return load_settings(self.state)
+
+    def well(self) -> bool:
+        """Whether every role over there is."""
+        return all(role.ok for role in status(self.settings()).values())
+
+
+def _fresh_state() -> Path:
+    state = Path(tempfile.mkdtemp(prefix="tn-", dir="/tmp"))
+    state.chmod(0o755)
+    return state
+
+
+@contextmanager
+def two_machines(name: str = "two") -> Iterator[tuple[Settings, Machine]]:
+    """An installation, and a machine that has joined it and has a sending address `n2` in the default pool."""
+    with ExitStack() as after:
+        net = after.enter_context(network())
+        port = 20_000 + os.getpid() % 9_000
+        toml = (
+            f'listen = "{net.first}"\ndatabase_listen = "{net.first}"\ndatabase_port = {port}\n'
+            f'simulate_at = "{net.first}"\nnode_patience = {PATIENCE}\n'
+        )
+        main = after.enter_context(installation(toml=toml, roles=[*ROLES, "edge"]))
+        machine = after.enter_context(second_machine(main, net, name))
+        address(main, machine, "n2")
+        yield main, machine
+
+
+def address(main: Settings, machine: Machine, egress: str) -> None:
+    """Give it a sending address in the default pool, and wait until its Postfix has it and it takes mail."""
+    here(main, "egress", "add", egress, "--bind4", machine.net.second, "--node", machine.name, "--pool", "default")
+    until(
+        "the address is loaded", lambda: egress in {each.name for each in load_plan(machine.state).egresses}
+    )  # fmt: skip
+    until("it takes mail", lambda: question(main, "SELECT able FROM node WHERE name = %s", machine.name))
+
+
+@contextmanager
+def second_machine(main: Settings, net: Net, name: str) -> Iterator[Machine]:
+    """One that has joined and runs."""
+    machine = Machine(main, net, name)
+    try:
+        machine.join()
+        machine.up()
+        yield machine
+    finally:
+        down(machine.state)
+        shutil.rmtree(machine.state, ignore_errors=True)
+
+
+def here(main: Settings, *arguments: str) -> Any:
+    """A `thurn` command on the first machine; what it printed."""
+    done = subprocess.run(
+        [THURN, *arguments, "--json", "--state", str(main.state)], capture_output=True, text=True, check=False, cwd="/"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def came(main: Settings, campaign: int) -> dict[str, int]:
+    """HELO name -> mails of a campaign that the receivers have taken from there."""
+    with read(main.state / "sim" / "mail.sqlite3") as sim:
+        rows = sim.execute("SELECT helo, count(*) AS n FROM message WHERE campaign = ? GROUP BY 1", [str(campaign)])
+        return {row["helo"]: row["n"] for row in rows}
+
+
+def question(main: Settings, sql: str, *values: object) -> Any:
+    """One figure of the first machine's database."""
+    with psycopg.connect(conninfo(main, "system")) as db:
+        row = db.execute(sql, values).fetchone()
+        return row[0] if row else None
+
+
+def until(what: str, look: Any, patience: float = 60.0) -> None:
+    """Wait for something."""
+    end = time.monotonic() + patience
+    while not look():
+        assert time.monotonic() < end, f"{what}: not after {patience} s"
+        time.sleep(0.1)
