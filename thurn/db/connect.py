@@ -48,9 +48,16 @@ def _of_node(settings: Settings) -> str:
     return make_conninfo(settings.database_url, **login, **known, **cut)
 
 
-async def connect(settings: Settings, role: Role, *, autocommit: bool = False) -> Connection:
-    """One connection that gives rows as dicts."""
-    return await psycopg.AsyncConnection.connect(conninfo(settings, role), row_factory=dict_row, autocommit=autocommit)
+async def connect(settings: Settings, role: Role, *, autocommit: bool = False, repeatable: bool = False) -> Connection:
+    """One connection that gives rows as dicts.
+
+    `repeatable`: each commit says how far it has come, and so need not wait for the disk. If the server crashes, the
+    last half second may be undone, whole commits from the end; it is done again from where the database then stands.
+    """
+    info = conninfo(settings, role)
+    if repeatable:
+        info = make_conninfo(info, options="-c synchronous_commit=off")
+    return await psycopg.AsyncConnection.connect(info, row_factory=dict_row, autocommit=autocommit)
 
 
 def make_pool(settings: Settings, role: Role, *, size: int = 8) -> Pool:

@@ -19,6 +19,9 @@ from thurn.shaping.decide import SLOWING
 
 _LOCK = 0x7468_666F  # "thfo": one fold per database
 
+# Outcomes in one go. With fewer there is time for more to come: those of one mail together change its row once.
+AT_ONCE = 2000
+
 Key = tuple[int, int]  # campaign, delivery
 
 _TAKE = """
@@ -95,7 +98,7 @@ class _Batch:
     soft: dict[int, Found] = field(default_factory=dict)  # contact -> what it is suppressed for if it is a pattern
 
 
-async def fold(db: Connection, limit: int = 2000) -> int:
+async def fold(db: Connection, limit: int = AT_ONCE) -> int:
     """Apply up to `limit` outcomes in id order and return how many were taken; 0 also if another fold is at work."""
     async with db.transaction():
         locked = await (await db.execute("SELECT pg_try_advisory_xact_lock(%s) AS ok", [_LOCK])).fetchone()

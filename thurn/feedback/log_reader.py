@@ -50,8 +50,8 @@ class LogReader:
         self._stored = set(self._known)
         await db.commit()
 
-    async def step(self, db: Connection) -> bool:
-        """Read what is new, commit it; False if there was nothing."""
+    async def step(self, db: Connection) -> int:
+        """Read what is new and commit it; how many bytes that were."""
         data = self._tail.read()
         now = datetime.now(UTC)
         if data is None:
@@ -59,7 +59,7 @@ class LogReader:
             if time.monotonic() - self._told > _TELL:
                 await self._store(db, now)
                 await db.commit()
-            return False
+            return 0
         outcomes: list[Outcome] = []
         ears = Ears()
         deferred: list[tuple[str, Heard, Key]] = []
@@ -78,7 +78,7 @@ class LogReader:
         await wish(db, self._settings.node, self._give_ups.look(deferred))
         await self._store(db, now)
         await db.commit()
-        return True
+        return len(data)
 
     def _take(self, line: Line, raw: bytes, now: datetime, outcomes: list[Outcome]) -> None:
         queue_id = line.queue_id
@@ -121,17 +121,17 @@ class LogReader:
     async def _store(self, db: Connection, now: datetime) -> None:
         node = self._settings.node
         gone = [queue_id for queue_id in self._stored if queue_id not in self._known]
-        new = [(node, queue_id, *key) for queue_id, key in self._known.items() if queue_id not in self._stored]
+        new = [(queue_id, *key) for queue_id, key in self._known.items() if queue_id not in self._stored]
         if gone:
             await db.execute("DELETE FROM queue_entry WHERE node = %s AND queue_id = ANY(%s)", [node, gone])
         if new:
-            async with db.cursor() as cursor:
-                await cursor.executemany(
-                    """INSERT INTO queue_entry (node, queue_id, campaign_id, delivery_id) VALUES (%s, %s, %s, %s)
-                       ON CONFLICT (node, queue_id) DO UPDATE
-                       SET campaign_id = excluded.campaign_id, delivery_id = excluded.delivery_id""",
-                    new,
-                )
+            await db.execute(
+                """INSERT INTO queue_entry (node, queue_id, campaign_id, delivery_id)
+                   SELECT %s, * FROM unnest(%s::text[], %s::bigint[], %s::bigint[])
+                   ON CONFLICT (node, queue_id) DO UPDATE
+                   SET campaign_id = excluded.campaign_id, delivery_id = excluded.delivery_id""",
+                [node, *map(list, zip(*new, strict=True))],
+            )
         self._stored = set(self._known)
         self._told = time.monotonic()
         await db.execute(

@@ -19,7 +19,7 @@ from thurn.settings import Settings
 log = structlog.get_logger()
 
 CHUNK = 512 * 1024  # bytes read at once
-_PAUSE = 0.2  # seconds between looks at a quiet log
+_PAUSE = 0.2  # seconds between looks: most mails come and go in one, and need not be remembered between two
 _SETTLE = 1.0  # seconds a rotated log must have been quiet: until its writer has let go of it, more may come
 
 
@@ -89,15 +89,18 @@ def _settled(path: Path) -> bool:
 
 
 async def follow(
-    settings: Settings, load: Callable[[Connection], Awaitable[None]], step: Callable[[Connection], Awaitable[bool]]
+    settings: Settings, load: Callable[[Connection], Awaitable[None]], step: Callable[[Connection], Awaitable[int]]
 ) -> None:
-    """Call `step` for ever, after `load` on each new connection; a lost database connection is waited out."""
+    """Call `step` for ever, after `load` on each new connection; a lost database connection is waited out.
+
+    `step` commits its place together with what it has read, and says how many bytes that were.
+    """
     while True:
         try:
-            async with await connect(settings, "system") as db:
+            async with await connect(settings, "system", repeatable=True) as db:
                 await load(db)
                 while True:
-                    if not await step(db):
+                    if await step(db) < CHUNK // 2:
                         await asyncio.sleep(_PAUSE)
         except psycopg.OperationalError as error:
             log.warning("database lost, waiting", error=str(error))

@@ -11,7 +11,7 @@ from procrastinate.exceptions import ConnectorException
 from thurn.campaigns import guard
 from thurn.campaigns.snapshot import finish, sweep_cancelled
 from thurn.db.connect import Connection, connect
-from thurn.delivery.fold import fold
+from thurn.delivery.fold import AT_ONCE, fold
 from thurn.feeds import runner as feeds
 from thurn.heartbeat import beat
 from thurn.jobs.app import make_app
@@ -25,13 +25,24 @@ from thurn.warmup import store as warmup
 log = structlog.get_logger()
 
 
-async def loop(settings: Settings, name: str, step: Callable[[Connection], Awaitable[int]], pause: float) -> None:
-    """Call `step` on a connection of its own for ever: at once while it finds work, else after `pause` seconds."""
+async def loop(
+    settings: Settings,
+    name: str,
+    step: Callable[[Connection], Awaitable[int]],
+    pause: float,
+    *,
+    least: int = 1,
+    repeatable: bool = False,
+) -> None:
+    """Call `step` on a connection of its own for ever: at once while it finds `least`, else after `pause` seconds.
+
+    `repeatable` as in `connect`.
+    """
     while True:
         try:
-            async with await connect(settings, "system", autocommit=True) as db:
+            async with await connect(settings, "system", autocommit=True, repeatable=repeatable) as db:
                 while True:
-                    if not await step(db):
+                    if await step(db) < least:
                         await asyncio.sleep(pause)
         except psycopg.Error as error:
             log.warning("database trouble, trying again", loop=name, error=str(error))
@@ -85,7 +96,7 @@ async def _run(settings: Settings) -> None:
             tasks.create_task(loop(settings, "feeds", lambda db: feeds.step(settings, db), 2.0))
         tasks.create_task(loop(settings, "feed-calls", lambda db: feeds.calls(settings, db), 1.0))
         tasks.create_task(loop(settings, "feed-tidy", feeds.tidy, 3600.0))
-        tasks.create_task(loop(settings, "fold", fold, 0.2))
+        tasks.create_task(loop(settings, "fold", fold, 0.3, least=AT_ONCE, repeatable=True))
         tasks.create_task(loop(settings, "hits", lambda db: load_spool(settings, db), 0.3))
         tasks.create_task(loop(settings, "finish", _finish, 1.0))
         tasks.create_task(loop(settings, "shaping", shaping.step, 1.0))

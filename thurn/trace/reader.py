@@ -50,11 +50,11 @@ class TraceReader:
         self._book = Book({row["queue_id"]: Mail.of(row["known"]) async for row in rows}, self._door)
         await db.commit()
 
-    async def step(self, db: Connection) -> bool:
-        """Read what is new, commit it; False if there was nothing."""
+    async def step(self, db: Connection) -> int:
+        """Read what is new and commit it; how many bytes that were."""
         data = self._tail.read()
         if data is None:
-            return False
+            return 0
         now = datetime.now(UTC)
         lines = data.split(b"\n")
         entries = [(when(raw, now), entry) for raw in lines if (entry := parse(raw)) is not None]
@@ -70,4 +70,4 @@ class TraceReader:
             [self._settings.node, self._tail.inode, self._tail.position],
         )
         await db.commit()
-        return True
+        return len(data)
