@@ -194,6 +194,7 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], theirs: Theirs) 
         "least_complaints": 1, "rule": None, "on": True, "any": [], "unless": [], "category": [], "outcome": "",
         "count": 3, "period": 60, "share": 0.1, "why": "", "todo": "", "link": "", "matches": "x", "differs": "x",
         "key": "x", "client_id": "", "client_secret": "", "refresh_token": "",
+        "warm_up": False, "providers": None, "curve": [5], "step": None, "overflow": "pool",
         "mailboxes": [{"address": "fresh@nowhere.example"}],  # an answer names what was asked for
     }  # fmt: skip
     return {"json": {name: samples[name] for name in schema["properties"]}}

@@ -21,6 +21,7 @@ from thurn.db.connect import Connection, Row, in_workspace
 from thurn.db.fetch import maybe
 from thurn.problems import Conflict, NotFound
 from thurn.reports.readers import machine_only
+from thurn.warmup.outlook import held
 from thurn.web.edge import Db, SignedIn, Viewer
 from thurn.web.render import fragment, page
 
@@ -70,6 +71,7 @@ async def view(db: Connection, campaign: int) -> dict[str, Any]:
         "campaign": row,
         "progress": state,
         "waits_until": of_row(row).waits_until(datetime.now(UTC)),
+        "warming": await held(db, campaign, state),
         "figures": figures(state.recipients, state.tallies),
         "providers": [
             (name, figures(tallies.get("recipients", 0), tallies))

@@ -41,6 +41,7 @@ COMMANDS = {
     "pool": "delivery",
     "provider": "delivery",
     "relay": "relays",
+    "warmup": "warmup",
     "queue": "queue",
     "move": "moves",
     "feed": "feeds",

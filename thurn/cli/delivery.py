@@ -13,6 +13,7 @@ from thurn.delivery import limits, pools
 from thurn.delivery.egress_check import check
 from thurn.problems import Problem
 from thurn.settings import Settings, load_settings
+from thurn.warmup import service as warmup
 
 T = TypeVar("T")
 
@@ -68,6 +69,7 @@ def egress_add(
     helo: Annotated[str, typer.Option("--helo", help="Its name in HELO; else the server's.")] = "",
     into: Annotated[str, typer.Option("--pool", help="A pool to put it into.")] = "",
     node: Annotated[str, typer.Option("--node", help="The sending machine that has them; else this one.")] = "",
+    warm_up: Annotated[bool, typer.Option("--warm-up", help="Warm it up: for an address that is new.")] = False,
     as_json: Json = False,
     state: State = None,
 ) -> None:
@@ -75,6 +77,8 @@ def egress_add(
 
     async def work(db: Connection, settings: Settings) -> dict[str, Any]:
         await addresses.add(db, settings, name=name, bind4=bind4, bind6=bind6, helo=helo, pool=into, node=node)
+        if warm_up:
+            await warmup.start(db, name.strip().lower(), who="command line")
         return await check(db, name.strip().lower(), settings)
 
     made = _run(state, work)

@@ -22,6 +22,7 @@ from thurn.delivery.schemas import (
     Providers,
     WeightIn,
 )
+from thurn.warmup import service as warmup
 from thurn.web.edge import AppSettings, HouseDb
 from thurn.web.schemas import HOUSE_ONLY, Id, Text, api_router
 
@@ -40,7 +41,10 @@ async def list_egresses(db: HouseDb) -> Egresses:
 @router.post("/egresses", status_code=201)
 async def add_egress(db: HouseDb, settings: AppSettings, new: EgressIn) -> EgressOut:
     """Add a sending address of this server. It takes mail when Postfix has loaded it, within seconds."""
-    return EgressOut(**await egress.add(db, settings, **new.model_dump()))
+    made = await egress.add(db, settings, **new.model_dump(exclude={"warm_up"}))
+    if new.warm_up:
+        await warmup.start(db, made["name"], who="API")
+    return EgressOut(**made)
 
 
 @router.get("/egresses/{egress_name}")

@@ -11,6 +11,7 @@ from thurn.delivery import egress, limits, pools
 from thurn.delivery.egress_check import check
 from thurn.problems import Conflict, Invalid, NotFound
 from thurn.settings import Settings
+from thurn.warmup import service as warmup
 from thurn.web.edge import AppSettings, Db, Operator, Viewer
 from thurn.web.render import page
 from thurn.web.schemas import Id
@@ -37,13 +38,17 @@ async def addresses(request: Request, viewer: Operator, db: Db, settings: AppSet
 async def add(
     request: Request, viewer: Operator, db: Db, settings: AppSettings,
     name: Line = "", bind4: Line = "", bind6: Line = "", helo: Line = "", pool: Line = "", node: Line = "",
+    warm_up: Line = "",
 ) -> Response:  # fmt: skip
     """Add one, then look at it."""
     given = {"name": name, "bind4": bind4, "bind6": bind6, "helo": helo, "pool": pool, "node": node}
     try:
         made = await egress.add(db, settings, **given)
     except (Invalid, Conflict) as refused:
+        given["warm_up"] = warm_up
         return await _addresses(request, viewer, db, settings, 422, given=given, refused=refused)
+    if warm_up == "1":
+        await warmup.start(db, made["name"], who=viewer.email)
     await check(db, made["name"], settings)
     return RedirectResponse(_HOME, 303)
 
@@ -102,7 +107,9 @@ async def _addresses(
         egresses=await egress.listed(db), pools=[row["name"] for row in await pools.listed(db)],
         hostname=settings.hostname.lower(), ask_for=ask, act_error=act_error, this=settings.node,
         nodes=[row["name"] for row in await rows(db, _NODES)],
-        given={"name": "", "bind4": "", "bind6": "", "helo": "", "pool": "default", "node": ""} | (given or {}),
+        given={"name": "", "bind4": "", "bind6": "", "helo": "", "pool": "default", "node": "", "warm_up": "1"}
+        | (given or {}),
+        could_warm=await warmup.candidates(db),
         errors={field: str(refused)} if refused else {},
     )  # fmt: skip
 

@@ -23,6 +23,7 @@ class EgressIn(In):
     helo: Host = Field("", description="Its name in HELO; empty: the server's own.")
     pool: Annotated[Text, Field(max_length=40)] = Field("", description="A pool to put it into.")
     node: Annotated[Text, Field(max_length=40)] = Field("", description="The sending machine; empty: the first one.")
+    warm_up: bool = Field(False, description="Start its warm-up at every provider: wanted for a new address.")
 
 
 class EgressPatch(In):

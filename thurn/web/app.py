@@ -48,6 +48,7 @@ FEATURES = (
     "feeds",
     "reputation",
     "nodes",
+    "warmup",
 )
 API = "/api/v1"
 _STATIC = Path(__file__).parent / "static"

@@ -33,6 +33,7 @@ STATES: dict[str, tuple[str, str]] = {
     # address at a provider
     "Normal": ("ok", "ok"),
     "Warming up": ("rising", "live"),
+    "Warm": ("ok", "ok"),
     "Slowed": ("slowed", "warn"),
     "Held": ("paused", "bad"),
     "Idle": ("ring", "off"),

@@ -89,3 +89,6 @@ UPDATE contact c SET engaged_on = e.day FROM (
   FROM engagement e JOIN delivery d ON d.campaign_id = e.campaign_id AND d.id = e.delivery_id
   WHERE e.opened_human IS NOT NULL OR e.clicked_human IS NOT NULL GROUP BY d.contact_id) e
 WHERE c.id = e.contact_id;
+
+-- Whose provider is whose, to tell how an audience is shared among them.
+GRANT SELECT ON provider_domain TO thurn_app;
