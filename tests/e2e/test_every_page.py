@@ -20,6 +20,7 @@ from thurn.reputation.watch import Subject, keep
 from thurn.settings import Settings
 from thurn.simulate import client
 from thurn.simulate.links import find_links
+from thurn.warmup import service as warmup
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 WIDTHS = (1440, 390, 320)  # a desk, a phone, and a desk at 400 %
@@ -282,6 +283,33 @@ async def test_the_pages_of_relays_pass_empty_and_full(main: House, window: Any)
         assert await walk(page, [url, at, f"{at}?ask=remove"]) == []
     finally:
         await main.row("DELETE FROM egress WHERE name = 'r7' RETURNING id")
+
+
+async def test_the_pages_of_warm_up_pass_empty_and_full(main: House, window: Any):
+    page: Page = await window(main)
+    at = f"{main.settings.url}/house/delivery/warmup"
+    assert await walk(page, [at, f"{at}/when"]) == []
+    async with await connect(main.settings, "system", autocommit=True) as db:
+        await db.execute("INSERT INTO egress (name, bind4) VALUES ('out2', '127.0.0.2')")
+        try:
+            await warmup.start(db, "out2", who="a.very.long.name.of.an.operator@brotzeit.example")
+            await db.execute("INSERT INTO pool (name) VALUES ('cold')")
+            await db.execute(
+                "INSERT INTO pool_egress (pool_id, egress_id) SELECT p.id, e.id FROM pool p, egress e"
+                " WHERE p.name = 'cold' AND e.name = 'out2'"
+            )
+            await db.execute(
+                """WITH c AS (UPDATE day_cap SET sent = 31 WHERE provider IN ('google', 'yahoo', 'gmx')),
+                        d AS (INSERT INTO warmup_day SELECT egress_id, provider, day, 300, 2, 3, 4
+                              FROM warmup, sending_day() WHERE provider = 'yahoo')
+                   UPDATE warmup SET state = 'paused', reason = repeat('They called it spam. ', 9)
+                   WHERE provider = 'yahoo'"""
+            )
+            pages = [at, f"{at}?ask=stop-out2", f"{at}/out2/yahoo", f"{at}/out2/google?ask=stop"]
+            assert await walk(page, [*pages, f"{at}/when?n=500000&pool=cold"]) == []
+        finally:
+            await db.execute("DELETE FROM pool WHERE name = 'cold'")
+            await db.execute("DELETE FROM egress WHERE name = 'out2'")
 
 
 async def test_pages_before_signing_in_and_errors_pass_too(bare: House, window: Any, faults: list[str]):

@@ -165,7 +165,7 @@ def test_what_somebody_paused_nobody_else_lets_go_on() -> None:
     for day in (1, 2, 3, 4):
         done = new_day(plan, 50, Counts(50), later(day))
         assert done is not None
-        assert done.what == "held"
+        assert (done.what, done.why) == ("held", ""), "there is nothing new to say"
         plan = done.plan
 
 
@@ -203,9 +203,11 @@ def test_after_its_curve_an_address_is_warm() -> None:
     assert [day.total for day in done.days] == [50, 9950]
 
 
-def test_what_was_sent_today_is_gone_and_a_paused_plan_does_not_grow() -> None:
-    done = forecast(130, [Road("e1", 600, (50, 100), left=10, grows=False)], NOW)
+def test_what_was_sent_today_is_gone_and_a_paused_plan_does_not_grow_until_it_goes_on() -> None:
+    done = forecast(130, [Road("e1", 600, (50, 100), left=10, holds=None)], NOW)
     assert [day.total for day in done.days] == [10, 50, 50, 20]
+    done = forecast(300, [Road("e1", 600, (50, 100), holds=2)], NOW)
+    assert [day.total for day in done.days] == [50, 50, 50, 100, 50]
 
 
 def test_a_warm_address_beside_it_takes_the_rest_the_same_day() -> None:
@@ -215,7 +217,7 @@ def test_a_warm_address_beside_it_takes_the_rest_the_same_day() -> None:
 
 
 def test_what_never_ends_says_so() -> None:
-    done = forecast(10_000_000, [Road("e1", 600, (50,), grows=False)], NOW)
+    done = forecast(10_000_000, [Road("e1", 600, (50,), holds=None)], NOW)
     assert done.until is None
     assert done.left > 0
     assert len(done.days) == 400

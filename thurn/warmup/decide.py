@@ -62,7 +62,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The plan after it, what was done, and why, in words."""
+    """The plan after it, what was done, and why, in words; without words there is nothing new to say."""
 
     plan: Plan
     what: What
@@ -127,9 +127,10 @@ def new_day(plan: Plan, used: int, counts: Counts, today: date) -> Decision | No
         return bad
     if plan.state == "paused":
         return _paused(plan, used, today)
+    if not used:
+        return Decision(plan, "repeated", "")
     if used < USED * plan.cap:
-        said = "nothing" if not used else f"{used:,} of {plan.cap:,}"
-        why = f"{said.capitalize()} was sent: too little to tell how the provider takes {plan.cap:,}. The same again."
+        why = f"{used:,} of {plan.cap:,} were sent: too little to tell how the provider takes so many. The same again."
         return Decision(plan, "repeated", why)
     if plan.step == len(plan.curve):
         why = f"{used:,} on the last day of the curve, with good answers. This address is warm here and has no cap now."
@@ -140,7 +141,7 @@ def new_day(plan: Plan, used: int, counts: Counts, today: date) -> Decision | No
 
 def _paused(plan: Plan, used: int, today: date) -> Decision:
     if plan.by_hand:
-        return Decision(plan, "held", f"Somebody has paused it. It stays at {plan.cap:,} a day until somebody goes on.")
+        return Decision(plan, "held", "")
     # The day of the pause itself was not quiet.
     clean = plan.clean + (today > plan.counted_from)
     if clean < QUIET:

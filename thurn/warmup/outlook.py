@@ -10,8 +10,9 @@ from thurn.db.connect import Connection, Row
 from thurn.db.fetch import maybe, one, rows
 from thurn.delivery.board import PER_CONNECTION
 from thurn.delivery.pacing import Rule, pool_of
-from thurn.delivery.providers import LOCAL, PROVIDERS, book
+from thurn.delivery.providers import LOCAL, OTHER, PROVIDERS, book
 from thurn.problems import Invalid, NotFound
+from thurn.warmup.decide import QUIET
 from thurn.warmup.simulate import Forecast, Road, forecast
 
 SAMPLE = 50_000  # members of a list that are looked at
@@ -26,7 +27,8 @@ WHERE m.pool_id = %s AND e.enabled AND e.removed_at IS NULL AND r.broken_until I
 ORDER BY m.rank, m.egress_id
 """
 _PLANS = """
-SELECT w.egress_id, w.provider, w.curve, w.step, w.state, w.overflow, greatest(0, w.cap - coalesce(c.sent, 0)) AS left
+SELECT w.egress_id, w.provider, w.curve, w.step, w.state, w.overflow, w.by_hand, w.clean,
+       greatest(0, w.cap - coalesce(c.sent, 0)) AS left
 FROM sending_day() t CROSS JOIN warmup w
 LEFT JOIN day_cap c ON c.egress_id = w.egress_id AND c.provider = w.provider AND c.day = t.day
 WHERE w.state IN ('running', 'paused')
@@ -42,7 +44,7 @@ class Held:
     n: int
     until: datetime | None  # about; None: cannot be told
     egresses: tuple[str, ...]
-    providers: tuple[str, ...]
+    providers: tuple[str, ...]  # as people call them
 
 
 class Roads:
@@ -80,7 +82,8 @@ class Roads:
         if plan is None:
             return Road(member["name"], speed)
         caps = tuple(plan["curve"][plan["step"] - 1 :])
-        return Road(member["name"], speed, caps, plan["left"], plan["state"] == "running")
+        holds = None if plan["by_hand"] else QUIET + 1 - plan["clean"] if plan["state"] == "paused" else 0
+        return Road(member["name"], speed, caps, plan["left"], holds)
 
 
 async def roads_of(db: Connection, pool: int) -> Roads:
@@ -236,7 +239,7 @@ async def held(db: Connection, campaign: int, progress: Progress) -> Held | None
             n += counts["waiting"]
             ends.append(forecast(counts["waiting"], there, datetime.now(UTC)).until)
             egresses |= dict.fromkeys(road.egress for road in there)
-            providers.append(provider)
+            providers.append("other servers" if provider == OTHER else book()[provider].title)
     if not n:
         return None
     until = None if None in ends else max(end for end in ends if end is not None)

@@ -15,15 +15,16 @@ from thurn.warmup.store import Lane, in_lock, plan_of, today_of, write
 
 Overflow = Literal["pool", "wait"]
 OVERFLOWS: dict[Overflow, str] = {
-    "pool": "The other addresses and relays of the pool take it",
-    "wait": "It waits: no relay behind the addresses takes over",
+    "pool": "Others of the pool take it",
+    "wait": "It waits for the next day",
 }
 EVERY = tuple(name for name in PROVIDERS if name != LOCAL)
 
 _LISTED = """
 SELECT w.egress_id, e.name AS egress, w.provider, w.state, w.curve, w.step, w.cap, w.overflow, w.by_hand, w.reason,
        w.since, w.started_at, w.decided, w.counted_from, w.clean, w.used_on, t.day AS today,
-       coalesce(c.sent, 0) AS sent,
+       coalesce(c.sent, 0) AS sent, w.state = 'running' AND w.step = 1 AND NOT EXISTS (
+         SELECT FROM day_cap u WHERE u.egress_id = w.egress_id AND u.provider = w.provider AND u.sent > 0) AS idle,
        CASE WHEN w.state IN ('running', 'paused')
             THEN greatest(0, coalesce(c.cap, w.cap) - coalesce(c.sent, 0)) END AS left
 FROM sending_day() t CROSS JOIN warmup w JOIN egress e ON e.id = w.egress_id

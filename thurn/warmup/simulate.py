@@ -24,7 +24,7 @@ class Road:
     per_minute: float  # once it is warm, or the provider's own limit
     caps: Curve = ()  # of today and the days after it; empty: warm
     left: int | None = None  # of today's cap; None: all of it
-    grows: bool = True  # False: paused, today's cap holds
+    holds: int | None = 0  # days that today's cap holds before it grows: paused; None: by hand, nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,9 @@ def _send(today: _Today, egress: str, n: int, rate: float) -> None:
 def _tomorrow(road: Road) -> Road:
     if not road.caps:
         return road
-    return replace(road, caps=road.caps[1:] if road.grows else road.caps, left=None)
+    if road.holds is None or road.holds > 0:
+        return replace(road, left=None, holds=road.holds and road.holds - 1)
+    return replace(road, caps=road.caps[1:], left=None)
 
 
 def together(found: Mapping[str, Forecast]) -> list[tuple[date, dict[str, int]]]:

@@ -115,8 +115,9 @@ async def write(
     """Keep a decision with its reason, and write the caps that follow from it."""
     plan = decision.plan
     await db.execute(
-        """UPDATE warmup SET state = %s, curve = %s, step = %s, by_hand = %s, reason = %s, decided = %s,
-             counted_from = %s, clean = %s, used_on = %s, since = CASE WHEN state = %s THEN since ELSE now() END
+        """UPDATE warmup SET state = %s, curve = %s, step = %s, by_hand = %s,
+             reason = coalesce(nullif(%s, ''), reason), decided = %s, counted_from = %s, clean = %s,
+             used_on = %s, since = CASE WHEN state = %s THEN since ELSE now() END
            WHERE egress_id = %s AND provider = %s""",
         [plan.state, list(plan.curve), plan.step, plan.by_hand, decision.why, plan.decided, plan.counted_from,
          plan.clean, plan.used_on, plan.state, lane.egress_id, lane.provider],
@@ -126,11 +127,13 @@ async def write(
 
 
 async def note(db: Connection, lane: Lane, decision: Decision, today: date, who: str = "") -> None:
-    """Write down what was decided, for people."""
-    await db.execute(
-        "INSERT INTO warmup_deed (egress_id, provider, day, what, cap, why, who) VALUES (%s, %s, %s, %s, %s, %s, %s)",
-        [lane.egress_id, lane.provider, today, decision.what, decision.plan.cap, decision.why, who],
-    )
+    """Write down what was decided, for people: nothing where there is nothing new to say."""
+    if decision.why:
+        await db.execute(
+            "INSERT INTO warmup_deed (egress_id, provider, day, what, cap, why, who)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            [lane.egress_id, lane.provider, today, decision.what, decision.plan.cap, decision.why, who],
+        )
 
 
 async def write_caps(db: Connection, lane: Lane, plan: Plan, today: date) -> None:
