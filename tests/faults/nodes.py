@@ -174,11 +174,30 @@ def here(main: Settings, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+def show(main: Settings, name: str) -> str:
+    """Whom a machine's loss is about, as the table an operator gets."""
+    done = subprocess.run(
+        [THURN, "node", "show", name, "--csv", "--state", str(main.state)], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
 def came(main: Settings, campaign: int) -> dict[str, int]:
     """HELO name -> mails of a campaign that the receivers have taken from there."""
     with read(main.state / "sim" / "mail.sqlite3") as sim:
         rows = sim.execute("SELECT helo, count(*) AS n FROM message WHERE campaign = ? GROUP BY 1", [str(campaign)])
         return {row["helo"]: row["n"] for row in rows}
+
+
+def heard(main: Settings, campaign: int) -> set[str]:
+    """Who holds a campaign's mail, or refused it for good, by the receivers."""
+    with read(main.state / "sim" / "mail.sqlite3") as sim:
+        rows = sim.execute(
+            """SELECT recipient FROM message WHERE campaign = :c UNION
+               SELECT recipient FROM refusal WHERE campaign = :c AND kind NOT IN ('greylist', 'rate', 'tempfail')""",
+            {"c": str(campaign)},
+        )
+        return {row["recipient"] for row in rows}
 
 
 def question(main: Settings, sql: str, *values: object) -> Any:

@@ -1,36 +1,122 @@
-"""Two machines send one campaign, and one of them dies in the middle: nobody is skipped, nobody gets it twice."""
+"""Two machines send one campaign, and one of them dies in the middle: nobody is skipped, nobody gets it twice.
 
-from collections.abc import Iterator
+`make faults` also starts it again where it was, several times.
+"""
 
+import csv
+import io
+from collections.abc import Callable, Iterator
+
+import psycopg
 import pytest
 from campaigns import accepted, launch, wait_until_accepted, wait_until_settled
-from nodes import Machine, came, two_machines, until
+from nodes import Machine, came, heard, here, question, show, two_machines, until
 
+from thurn.db.connect import conninfo
 from thurn.settings import Settings
 from thurn.simulate import client
+from thurn.simulate.truth import Truth
+from thurn.stack.control import status
 
-RECIPIENTS = 3000
+RECIPIENTS = 2000
 HELO = {"mail.house.example", "two.house.example"}
+Machines = tuple[Settings, Machine]
 
 
 @pytest.fixture(scope="module")
-def machines() -> Iterator[tuple[Settings, Machine]]:
+def machines() -> Iterator[Machines]:
     """The first one and the second."""
     with two_machines() as both:
         yield both
 
 
-@pytest.mark.stack
-async def test_two_machines_send_one_campaign_and_one_dies_and_comes_back(
-    machines: tuple[Settings, Machine],
-) -> None:
+async def _campaign(
+    machines: Machines, harm: Callable[[Machine], None]
+) -> tuple[int, list[str], Truth, dict[str, int]]:
+    """A campaign over both, with harm to the second in the middle of it; what the receivers and the ledger say."""
     main, second = machines
     before = accepted(main)
     campaign, addresses = await launch(main, RECIPIENTS)
     wait_until_accepted(main, before + RECIPIENTS // 4)
     until("both send", lambda: set(came(main, campaign)) == HELO)
-    second.kill()
-    second.up()
-    wait_until_settled(main, campaign, RECIPIENTS)
-    truth = client.truth(main, campaign=campaign, expected=addresses, dkim=False)
+    harm(second)
+    found = wait_until_settled(main, campaign, RECIPIENTS)
+    return campaign, addresses, client.truth(main, campaign=campaign, expected=addresses, dkim=False), found
+
+
+@pytest.mark.stack
+async def test_a_machine_that_is_killed_and_whose_disk_comes_back_skips_nobody_and_repeats_nobody(
+    machines: Machines,
+) -> None:
+    def harm(second: Machine) -> None:
+        second.kill()
+        second.move_disk()
+        second.up()
+
+    _, _, truth, _ = await _campaign(machines, harm)
     assert (truth.missing, truth.duplicates) == (0, 0)
+
+
+@pytest.mark.stack
+async def test_a_machine_may_do_what_it_needs_and_no_more(machines: Machines) -> None:
+    main, second = machines
+    forbidden = (
+        "SELECT 1 FROM account", "SELECT password_hash FROM mailbox", "SELECT email FROM contact",
+        "SELECT password FROM relay", "SELECT token FROM node", "SELECT verifier FROM node",
+        "UPDATE node SET state = 'joined'", "DELETE FROM delivery", "UPDATE delivery SET recipient = 'x'",
+        "UPDATE campaign SET source = 'x'", "INSERT INTO suppression (address) VALUES ('x')", "DELETE FROM egress",
+        "SELECT node_lose('two', true, '0')", "SELECT * FROM node_people('two')", "SET ROLE thurn_system",
+        "CREATE TABLE x ()",
+    )  # fmt: skip
+    for statement in forbidden:
+        with (
+            psycopg.connect(conninfo(second.settings(), "system"), autocommit=True) as db,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            db.execute(statement.encode())
+    with psycopg.connect(conninfo(second.settings(), "system"), autocommit=True) as db:
+        assert db.execute("UPDATE node SET able = false WHERE name = 'main'").rowcount == 0, "only its own row"
+        row = db.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
+        assert row == (True,)
+    plain = psycopg.conninfo.make_conninfo(conninfo(second.settings(), "system"), sslmode="disable")
+    with pytest.raises(psycopg.OperationalError, match="no encryption"):
+        psycopg.connect(plain)
+    assert second.run("node", "list", check=False).returncode == 1, "an operator's command is for the first machine"
+    assert question(main, "SELECT bool_and(able) FROM node") is True
+
+
+@pytest.mark.stack
+async def test_a_machine_lost_for_good_is_a_decision_and_cannot_come_back(machines: Machines) -> None:
+    main, second = machines
+    said: dict[str, int] = {}
+
+    def harm(second: Machine) -> None:
+        second.kill()
+        with pytest.raises(AssertionError, match="may still be sending"):
+            here(main, "node", "lost", "two", "--confirm", "two")
+        long = "SELECT seen_at < now() - make_interval(secs => 16) FROM node WHERE name = 'two'"
+        until("it is silent", lambda: question(main, long))
+        with pytest.raises(AssertionError, match="Type two to confirm"):
+            here(main, "node", "lost", "two")
+        said.update(here(main, "node", "lost", "two", "--confirm", "two"))
+
+    campaign, addresses, truth, found = await _campaign(machines, harm)
+    assert truth.duplicates == 0
+    table = list(csv.DictReader(io.StringIO(show(main, "two"))))
+    listed = {row["recipient"] for row in table}
+    assert len(listed) == said["deliveries"] > 0
+    missing = set(addresses) - heard(main, campaign)
+    assert len(missing) == truth.missing
+    assert missing <= listed, "whoever got nothing is on the list"
+    assert found["unknown"] == len(listed)
+
+    done = second.run("up", check=False)
+    assert done.returncode == 1
+    assert "no longer belongs to" in done.stderr
+    assert {role.process.state for role in status(second.settings()).values()} == {"stopped"}
+    with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
+        psycopg.connect(conninfo(second.settings(), "system"))
+    with pytest.raises(AssertionError, match="Choose a name that no machine had"):
+        here(main, "node", "add", "two")
+    assert {row["now"] for row in table} == {"unknown"}
+    assert {row["campaign_id"] for row in table} == {str(campaign)}
