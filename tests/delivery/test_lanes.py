@@ -21,7 +21,7 @@ from thurn.delivery.lanes import Table, drained
 from thurn.delivery.outcomes import Outcome, append
 from thurn.relays import service as relays
 from thurn.secrets import Secrets
-from thurn.settings import Settings
+from thurn.settings import Settings, allocate_ports
 from thurn.stack import keeper, out_lanes
 from thurn.stack.files import place
 from thurn.stack.out_plan import PLAN
@@ -150,6 +150,49 @@ async def test_a_broken_relay_takes_nothing_and_its_pool_goes_on(clean: Settings
     await board.read(system, "main", usable)
     assert board.pool(Waiting(1, 1, "google")) == ()
     assert ("r1", "google") in board.suspended, "nobody else is there: it waits"
+
+
+async def test_what_postfix_holds_moves_only_to_an_address_that_may_carry_all_of_it(
+    clean: Settings, system: Connection
+) -> None:
+    await second(system)
+    await system.execute(
+        """INSERT INTO pace (egress_id, provider, suspended_until, moves) VALUES
+              (1, 'google', 'infinity', true), (1, 'gmx', 'infinity', false), (1, 'yahoo', now(), true),
+              (1, 'nobody', 'infinity', true)"""
+    )
+    moved = {("e1", "google"): "e2"}
+    assert (await look(system)).moved == moved
+    suspend = """INSERT INTO pace (egress_id, provider, suspended_until)
+                 SELECT id, 'google', 'infinity' FROM egress WHERE id <> 1"""
+    theirs = """WITH p AS (INSERT INTO pool (name) VALUES ('theirs') RETURNING id)
+                INSERT INTO pool_egress (pool_id, egress_id) SELECT id, 1 FROM p"""
+    for hinder, unhinder in (
+        (suspend, "DELETE FROM pace WHERE egress_id <> 1"),
+        ("INSERT INTO day_cap (egress_id, provider, day, cap) SELECT id, 'google', day, 9 FROM egress, sending_day()",
+         "DELETE FROM day_cap"),
+        (theirs, "DELETE FROM pool WHERE name = 'theirs'"),
+        ("UPDATE egress SET enabled = false WHERE id <> 1", "UPDATE egress SET enabled = true"),
+        ("DELETE FROM pool_egress WHERE egress_id <> 1",
+         "INSERT INTO pool_egress (pool_id, egress_id) SELECT p.id, e.id FROM pool p, egress e WHERE e.id <> 1"),
+    ):  # fmt: skip
+        await system.execute(hinder)  # type: ignore[arg-type]
+        board = await look(system)
+        assert board.moved == {}, hinder
+        assert ("e1", "google") in board.suspended, "it waits"
+        await system.execute(unhinder)  # type: ignore[arg-type]
+        assert (await look(system)).moved == moved, unhinder
+
+
+def test_the_table_asks_for_a_try_when_mail_moves(tmp_path: Path) -> None:
+    (tmp_path / TRANSPORTS).parent.mkdir(parents=True)
+    settings = Settings(state=tmp_path, simulate=True)
+    allocate_ports(settings)
+    table = Table(settings)
+    assert table.write([("e1", "google")]) == []
+    assert table.write([("e1", "google")], moved={("e1", "google"): "e1"}) == ["google"]
+    assert table.write([("e1", "google")], moved={("e1", "google"): "e1"}) == []
+    assert table.write([("e1", "google")]) == [], "back, and waits"
 
 
 async def test_a_domains_mail_goes_by_its_relay(

@@ -17,9 +17,12 @@ from playwright.async_api import Page, expect
 from thurn.accounts.service import create_account
 from thurn.db.connect import Connection, connect
 from thurn.db.fetch import one, rows
+from thurn.delivery import egress
 from thurn.settings import Settings
 from thurn.shaping import service
+from thurn.shaping.rules import Rule
 from thurn.simulate import client
+from thurn.stack.out_plan import load_plan
 
 # Provider -> how many people there; of some the campaign is not through when they change their mind.
 DOMAINS = {
@@ -189,6 +192,43 @@ async def test_one_provider_that_blocks_or_defers_us_waits_alone_and_nobody_is_m
     expected = set(people) - {row["recipient"] for row in blocked}
     truth = client.truth(settings, campaign=number, expected=expected, dkim=False)
     assert (truth.recipients, truth.missing, truth.duplicates, truth.unexpected) == (len(expected), 0, 0, 0)
+
+
+async def test_what_postfix_holds_for_a_blocked_address_is_carried_by_another_of_the_pool(
+    ready: House, db: Connection
+) -> None:
+    settings = ready.settings
+    await egress.add(db, settings, name="e2", bind4="127.0.0.2", helo="out2.brotzeit.example", pool="default")
+
+    async def loaded() -> bool:
+        return {"e1", "e2"} == {each.name for each in load_plan(settings.state).egresses}
+
+    await furniture.eventually("Postfix knows the second address", loaded)
+    rule = Rule(
+        "poor-reputation", "move", "451 4.7.1 Deferred because of its poor reputation", "451 4.7.1 Greylisted",
+        patterns=("poor reputation",), count=2, minutes=60,
+    )  # fmt: skip
+    await service.add_rule(db, rule)
+    client.mood(settings, "google", "tempfail", client="127.0.0.1")
+    people = [f"plain.{n}.moving@gmail.example" for n in range(40)]
+    try:
+        number = await campaign_to(ready, "Moving", people)
+        await furniture.sent(ready, number)
+        lane = await one(db, "SELECT moves, state FROM pace WHERE provider = 'google'")
+        assert (lane["moves"], lane["state"]) == (True, "suspended")
+        by_first = await one(
+            db,
+            "SELECT count(*) AS n FROM delivery WHERE campaign_id = %s AND egress = 1 AND deferrals > 0", [number],
+        )  # fmt: skip
+        print(f"{by_first['n']} that the first address had were carried by the second")
+        assert by_first["n"] >= 2
+        peers = {held.peer for each in people for held in client.messages(settings, each)}
+        assert peers == {"127.0.0.2"}
+        truth = client.truth(settings, campaign=number, expected=people, dkim=False)
+        assert (truth.recipients, truth.missing, truth.duplicates) == (40, 0, 0)
+    finally:
+        await service.remove_rule(db, "poor-reputation")
+        await db.execute("DELETE FROM egress WHERE name = 'e2'")
 
 
 async def test_an_old_list_pauses_its_campaign_and_its_owner_is_told_and_may_go_on(

@@ -323,6 +323,23 @@ def test_envelope_senders_lead_to_relays_unless_they_are_broken(sender: str, lea
     assert looked_up(sender, table) == leads_to
 
 
+@pytest.mark.parametrize(
+    ("sender", "leads_to"),
+    [
+        ("b.e1.google.t@b.x", f"e2-google:[::1]:{PORTS['sim_smtp']}"),
+        ("b.e1.gmx.t@b.x", "retry:4.7.0 suspended by Thurn: e1 at gmx"),
+        ("b.e2.google.t@b.x", f"e2-google:[::1]:{PORTS['sim_smtp']}"),
+        ("b.e1.yahoo.t@b.x", f"e1-yahoo:[127.0.0.1]:{PORTS['sim_smtp']}"),
+    ],
+)
+def test_another_egress_carries_what_a_provider_blocks_from_the_first(sender: str, leads_to: str) -> None:
+    table = postfix_out.transports(
+        PORTS, Plan((Egress("e1"), Egress("e2", bind6="2001:db8::2"))), listen="127.0.0.1", simulate=True,
+        suspended=[("e1", "google"), ("e1", "gmx")], moved={("e1", "google"): "e2"},
+    )  # fmt: skip
+    assert looked_up(sender, table) == leads_to
+
+
 def test_peoples_mail_may_have_an_egress_of_its_own() -> None:
     found = services(mx(people=THREE.egresses[1])["mx/etc/master.cf"])
     for client in ("smtp", "relay"):

@@ -28,7 +28,7 @@ WHERE c.state IN ('launching', 'sending', 'paused', 'cancelled')
 GROUP BY t.egress_id, t.provider
 """
 _PACE = """
-SELECT egress_id, provider, factor, coalesce(suspended_until > now(), false) AS suspended FROM pace
+SELECT egress_id, provider, factor, coalesce(suspended_until > now(), false) AS suspended, moves FROM pace
 """
 # A lane that warms up has a cap whether or not somebody has written today's.
 _CAPS = """
@@ -63,6 +63,9 @@ class Board:
     instead: dict[str, str] = field(default_factory=dict)  # broken relay -> the egress that carries what it has
     away: dict[LaneKey, Lane] = field(default_factory=dict)  # of egresses of other nodes that can take mail now
     homes: dict[int, str] = field(default_factory=dict)  # egress -> its node
+    moved: dict[tuple[str, str], str] = field(
+        default_factory=dict
+    )  # suspended lane -> the egress that carries the same
     rates: dict[int, float] = field(default_factory=dict)  # of relays that have one: mails a minute, to everybody
     _totals: dict[LaneKey, tuple[int, float, float]] = field(default_factory=dict)
 
@@ -186,6 +189,31 @@ class Board:
             for egress in elsewhere - broken_away
             for provider in PROVIDERS
         }
+        moving = [key for key, pace in paces.items() if pace["moves"] and pace["suspended"] and key[0] in every]
+        self.moved = {
+            (every[egress], provider): self.names[other]
+            for egress, provider in sorted(moving)
+            if (other := self._takes_over(egress, provider, members, direct)) is not None
+        }
+
+    def _takes_over(self, egress: int, provider: str, members: list[dict[str, Any]], direct: set[int]) -> int | None:
+        """Who carries what Postfix holds for an address that a provider has blocked.
+
+        Only one that may carry all of it: of each pool the address is in, for nobody's mail leaves by a stranger's; not
+        one that warms up, for such mail is not counted against its cap.
+        """
+        pools = {m["pool_id"] for m in members if m["egress_id"] == egress}
+        ranks: dict[int, list[tuple[int, int]]] = {}
+        for m in members:
+            if m["pool_id"] in pools:
+                ranks.setdefault(m["egress_id"], []).append((m["rank"], -m["weight"]))
+        able = [
+            (max(found), other)
+            for other, found in ranks.items()
+            if other != egress and other in direct and len(found) == len(pools) and self._can(other, provider)
+            and self.lanes[other, provider].cap_left is None
+        ]  # fmt: skip
+        return min(able)[1] if able else None
 
     def _lane(
         self,

@@ -44,6 +44,7 @@ class Table:
         self._written = ""
         self._suspended: frozenset[tuple[str, str]] = frozenset()
         self._instead: dict[str, str] = {}
+        self._moved: dict[tuple[str, str], str] = {}
 
     def usable(self) -> frozenset[str]:
         """The egresses that Postfix has loaded."""
@@ -56,7 +57,10 @@ class Table:
         return frozenset(egress.name for egress in self._plan.egresses)
 
     def write(
-        self, suspended: Iterable[tuple[str, str]], instead: Mapping[str, str] = MappingProxyType({})
+        self,
+        suspended: Iterable[tuple[str, str]],
+        instead: Mapping[str, str] = MappingProxyType({}),
+        moved: Mapping[tuple[str, str], str] = MappingProxyType({}),
     ) -> list[str | None]:
         """Swap the table in one step, if it says something else.
 
@@ -72,6 +76,7 @@ class Table:
             instead=instead,
             receivers=self._settings.receivers,
             people=not self._settings.joined,
+            moved=moved,
         )
         if not self._written and self._path.exists():
             self._written = self._path.read_text()
@@ -87,9 +92,11 @@ class Table:
             log.warning("cannot write the table of lanes, trying again", error=str(error))
             return []
         self._written = text
-        opened: list[str | None] = [*sorted({provider for _, provider in self._suspended - suspended})]
+        open_now = (self._suspended - suspended) | {lane for lane, by in moved.items() if self._moved.get(lane) != by}
+        opened: list[str | None] = [*sorted({provider for _, provider in open_now})]
         if instead != self._instead:
             opened = [None]
-        self._suspended, self._instead = suspended, dict(instead)
-        log.info("lanes changed", suspended=sorted(map("-".join, suspended)), instead=dict(instead))
+        self._suspended, self._instead, self._moved = suspended, dict(instead), dict(moved)
+        others = dict(instead) | {"-".join(lane): by for lane, by in moved.items()}
+        log.info("lanes changed", suspended=sorted(map("-".join, suspended)), instead=others)
         return opened

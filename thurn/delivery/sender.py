@@ -222,7 +222,7 @@ class Sender:
         """Read what pacing needs, and let Postfix know which lanes are suspended."""
         while True:
             await self._board.read(db, self._settings.node, self._table.usable())
-            for provider in self._table.write(self._board.suspended, self._board.instead):
+            for provider in self._table.write(self._board.suspended, self._board.instead, self._board.moved):
                 # Else what waits in Postfix would wait for as long again as it has.
                 await db.execute(
                     "INSERT INTO queue_retry (node, provider) VALUES (%s, %s)", [self._settings.node, provider]

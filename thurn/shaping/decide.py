@@ -68,6 +68,7 @@ class State:
     floor_since: datetime | None = None
     hold_until: datetime | None = None  # a rule slowed it: no step up before
     strikes: int = 0  # suspensions in a row
+    moves: bool = False  # suspended by an action `move`: others carry what Postfix already has of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +162,11 @@ def _done(state: State, deed: Deed, rule: Rule, now: datetime) -> State:
         state,
         FOREVER if length is None else now + min(length, max(LONGEST, (deed.until or now) - now)),
         now,
-        State(rule=rule.name, reason=rule.why, todo=rule.todo, link=rule.link, evidence=deed.evidence),
-    )
+        State(
+            rule=rule.name, reason=rule.why, todo=rule.todo, link=rule.link, evidence=deed.evidence,
+            moves=deed.action == "move",
+        ),
+    )  # fmt: skip
 
 
 def _slower(state: State, factor: float, now: datetime) -> State:
@@ -186,6 +190,7 @@ def _suspended(state: State, until: datetime, now: datetime, why: State) -> Stat
         floor_since=None,
         hold_until=None,
         strikes=min(state.strikes + 1, 10),
+        moves=why.moves,
     )
 
 
@@ -196,6 +201,7 @@ def over(state: State, at: datetime) -> State:
         state, mode="slowed", factor=factor, until=None, since=at, changed_at=at, deaf_until=at,
         floor_since=at if factor <= FLOOR else None, hold_until=None,
         reason=f"Was suspended ({state.reason.rstrip('.')}). Thurn starts again carefully.", todo="", link="",
+        moves=False,
     )  # fmt: skip
 
 
@@ -245,6 +251,7 @@ def _backed_off(state: State, bad: list[Answers], n: int, of: int, now: datetime
         until = now + min(PAUSE * 2**state.strikes, LONGEST)
         why = State(
             rule=AIMD,
+            moves=True,
             reason="Even at the lowest pace the provider puts most mail off.",
             todo="Nothing yet: Thurn waits and tries again. If it goes on for a day, read the reply and write to them.",
             evidence=evidence,

@@ -143,14 +143,16 @@ async def save(db: Connection, changed: dict[Pair, State]) -> None:
         )
         await db.execute(
             """INSERT INTO pace (egress_id, provider, factor, suspended_until, state, reason, evidence, since,
-                               until, rule)
-               VALUES (%s, %s, %s, %s, %s, %s, %s, coalesce(%s, now()), %s, %s)
+                               until, rule, moves)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, coalesce(%s, now()), %s, %s, %s)
                ON CONFLICT (egress_id, provider) DO UPDATE SET factor = excluded.factor,
                  suspended_until = excluded.suspended_until, state = excluded.state, reason = excluded.reason,
-                 evidence = excluded.evidence, since = excluded.since, until = excluded.until, rule = excluded.rule""",
+                 evidence = excluded.evidence, since = excluded.since, until = excluded.until, rule = excluded.rule,
+                 moves = excluded.moves""",
             [
                 egress, provider, state.factor, state.until, state.mode, state.reason, state.evidence[:2000],
                 state.since, state.hold_until if state.mode == "slowed" else _finite(state.until), state.rule,
+                state.moves,
             ],
         )  # fmt: skip
 

@@ -56,11 +56,13 @@ def transports(
     instead: Mapping[str, str] = MappingProxyType({}),
     receivers: str = "127.0.0.1",
     people: bool = True,
+    moved: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> str:
     """regexp_table(5): envelope sender -> transport and, where it is not the recipient's own MX, next hop.
 
     The first line that matches counts: relays that are broken and have another egress take their mail (`instead`),
-    suspended lanes, then every lane; at last relays, and mail of an egress that is gone, which the first one carries.
+    lanes whose mail another egress carries (`moved`), suspended lanes, then every lane; at last relays, and mail of an
+    egress that is gone, which the first one carries.
 
     `receivers`: where the simulated ones are. Without `people` their mailboxes are on another machine, and mail to them
     leaves like any other.
@@ -74,13 +76,17 @@ def transports(
         for provider in away
     ]
     lines += [
+        rf"/^b\.{name}\.{provider}\./ {other}-{provider}:{_here(plan, other, ports, next_hop)}"
+        for (name, provider), other in sorted(moved.items())
+    ]
+    lines += [
         rf"/^b\.{egress}\.{provider}\./ retry:4.7.0 {SUSPENDED}: {egress} at {provider}"
         for egress, provider in sorted(suspended)
     ]
     lines.append(OPEN)
     # A line for each lane: Postfix skips a line of this table that puts $1 into a transport's name.
     for egress in plan.direct:
-        here = f"[::1]:{ports['sim_smtp']}" if simulate and egress.bind6 and not egress.bind4 else next_hop
+        here = _here(plan, egress.name, ports, next_hop)
         lines += [
             rf"if /^b\.{egress.name}\./",
             rf"/^b\.{egress.name}\.{LOCAL}\./ {egress.name}-{LOCAL}:{door}",
@@ -92,6 +98,13 @@ def transports(
     lines += [rf"/^b\.{name}\.[a-z]+\./ {name}-{RELAY}:[{relay.host}]:{relay.port}" for name, relay in plan.relays]
     lines += [rf"/^b\.[a-z0-9]+\.{provider}\./ {first}-{provider}:{next_hop}" for provider in away]
     return "\n".join(lines) + "\n"
+
+
+def _here(plan: Plan, name: str, ports: Mapping[str, int], next_hop: str) -> str:
+    """Where an egress hands over: the simulated internet listens by IPv6 as well."""
+    egress = next((each for each in plan.direct if each.name == name), None)
+    only_six = egress is not None and egress.bind6 and not egress.bind4
+    return f"[::1]:{ports['sim_smtp']}" if next_hop and only_six else next_hop
 
 
 def _main(
