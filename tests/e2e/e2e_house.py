@@ -388,3 +388,27 @@ async def reported(house: House, domain: str) -> None:
         secure = tls(**{"report-id": f"t{back}", "date-range": dates}).replace(b"brotzeit.example", domain.encode())
         for raw in (report, secure):
             await house.do(lambda db, raw=raw: upload(db, raw))  # type: ignore[misc]
+
+
+# Machines that send, in every state; they run nowhere.
+MACHINES = """
+INSERT INTO node (name, login, state, joined_at, seen_at, ended_at, able, hostname, roles, trouble, missing) VALUES
+  ('out-of-the-way', NULL, 'joined', now() - interval '1 day', now() - interval '1 hour', NULL, false,
+   'out-of-the-way.a-provider-with-a-long-name.machine.example', '{"out": "running", "sender": "failing"}',
+   'The role sender does not run.', '{2001:db8:1234:5678:9abc:def0:1234:5678}'),
+  ('expected', NULL, 'invited', NULL, NULL, NULL, false, '', '{}', '', '{}'),
+  ('leaving', NULL, 'leaving', now(), now(), NULL, true, 'leaving.example', '{"out": "running"}', '', '{}'),
+  ('gone', NULL, 'left', now(), now(), now(), false, 'gone.example', '{}', '', '{}'),
+  ('lost', NULL, 'lost', now(), now() - interval '1 day', now(), false, 'lost.example', '{}', '', '{}');
+UPDATE node SET login = 'thurn_node_' || name WHERE name IN ('out-of-the-way', 'leaving', 'gone', 'lost')
+"""
+OF_A_MACHINE = """
+WITH c AS (INSERT INTO campaign (workspace_id, name, from_address, state)
+           VALUES (1, 'To somebody with_a_very_long_word_in_the_name_of_the_campaign_' || repeat('x', 60),
+                   'a@machine.example', 'paused') RETURNING id),
+     l AS (INSERT INTO node_loss (node, workspace_id, campaign_id, delivery_id, was, again)
+           SELECT 'lost', 1, c.id, 900000003, 'leased', true FROM c)
+INSERT INTO delivery (campaign_id, workspace_id, contact_id, recipient, provider, state, lease, id)
+SELECT c.id, 1, n, n || '@machine.example', 'other', s::delivery_state, %(life)s, 900000000 + n
+FROM c, (VALUES (1, 'leased'), (2, 'handed_over'), (3, 'unknown')) x (n, s)
+"""

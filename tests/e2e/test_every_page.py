@@ -267,6 +267,27 @@ async def test_the_page_of_reputation_passes_empty_and_full(main: House, window:
     assert await walk(page, [url]) == []
 
 
+async def test_the_pages_of_machines_pass_empty_and_full(main: House, window: Any):
+    page: Page = await window(main)
+    url = f"{main.settings.url}/house/delivery/nodes"
+    assert await walk(page, [url]) == []
+    async with await connect(main.settings, "system", autocommit=True) as db:
+        try:
+            await db.execute(furniture.MACHINES)
+            row = await (
+                await db.execute("INSERT INTO sender_life (node) VALUES ('out-of-the-way') RETURNING id")
+            ).fetchone()
+            await db.execute(furniture.OF_A_MACHINE, {"life": (row or {})["id"]})
+            at = f"{url}/out-of-the-way"
+            pages = [url, at, f"{at}?ask=lost", f"{at}?ask=remove", f"{url}/expected", f"{url}/gone", f"{url}/lost"]
+            assert await walk(page, [*pages, f"{main.settings.url}/house/delivery/addresses"]) == []
+        finally:  # other tests send by this installation
+            await db.execute("DELETE FROM campaign WHERE name LIKE 'To somebody%%'")
+            await db.execute("DELETE FROM delivery WHERE recipient LIKE '%%@machine.example'")
+            await db.execute("DELETE FROM node WHERE login IS NOT NULL OR state = 'invited'")
+            await db.execute("DELETE FROM sender_life WHERE node = 'out-of-the-way'")
+
+
 async def test_the_pages_of_relays_pass_empty_and_full(main: House, window: Any):
     page: Page = await window(main)
     url = f"{main.settings.url}/house/delivery/relays"

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from cases import CASES, Count, run, summary
 from installation import installation
+from nodes import two_machines
 
 
 def main() -> int:
@@ -30,7 +31,7 @@ def main() -> int:
     counts: list[Count] = []
     broken: dict[str, str] = {}
     for kind, group in groupby(names, key=lambda name: CASES[name].kind):
-        with installation(kind) as settings:
+        with two_machines() if kind == "two machines" else installation(kind) as settings:
             for name in group:
                 try:
                     count = asyncio.run(run(settings, name, arguments.recipients, arguments.seed))

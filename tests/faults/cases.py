@@ -6,10 +6,10 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from campaigns import accepted, kill, launch, tallies, wait_until_accepted, wait_until_settled
-from installation import receivers, set_clock
+from installation import main_processes, receivers, set_clock
+from nodes import MACHINES
 
 from thurn.settings import Settings
 from thurn.simulate import client
@@ -72,22 +72,6 @@ def _whole_stack(settings: Settings, dice: random.Random) -> int:
     return len(running) + 1
 
 
-def main_processes(state: Path) -> list[int]:
-    """Main processes of the roles, from the kernel: the supervisor is stopped and answers nobody."""
-    groups = dict[str, tuple[int, str]]()
-    for line in (state / "run/ctl/groups").read_text().splitlines():
-        role, group, started = line.split()
-        groups[role] = int(group), started
-    return [pid for pid, started in groups.values() if _started(pid) == started]
-
-
-def _started(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
-
-
 def _rotate(settings: Settings, dice: random.Random) -> int:
     """Rotate the log, and kill its reader in the same moment every other time."""
     rotate(settings, large=0)
@@ -131,6 +115,16 @@ def _cut_network(settings: Settings, dice: random.Random) -> int:
     return 0
 
 
+def _second_machine(settings: Settings, dice: random.Random) -> int:
+    """kill -9 of everything on the second machine; it is started again, every other time from a copy of its disk."""
+    machine = MACHINES[settings.state]
+    killed = machine.kill()
+    if dice.random() < 0.5:
+        machine.move_disk()
+    machine.up()
+    return killed
+
+
 CASES: dict[str, Case] = {
     "sender": _kill("sender"),
     "worker": _kill("worker"),
@@ -142,6 +136,7 @@ CASES: dict[str, Case] = {
     "log": Case(_rotate),
     "network": Case(_cut_network, times=2),
     "disk": Case(_fill_disk, times=2, kind="disk"),
+    "machine": Case(_second_machine, times=3, kind="two machines"),
     "clock": Case(_step_clock, times=4, kind="clock"),
 }
 

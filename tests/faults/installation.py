@@ -81,6 +81,22 @@ def receivers(settings: Settings) -> int:
     return int((settings.state / "run" / "receivers.pid").read_text())
 
 
+def main_processes(state: Path) -> list[int]:
+    """Main processes of the roles, from the kernel: the supervisor is stopped and answers nobody."""
+    groups = dict[str, tuple[int, str]]()
+    for line in (state / "run/ctl/groups").read_text().splitlines():
+        role, group, started = line.split()
+        groups[role] = int(group), started
+    return [pid for pid, started in groups.values() if _started(pid) == started]
+
+
+def _started(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
 def _mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True)
 

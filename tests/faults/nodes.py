@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from cases import main_processes
-from installation import ROLES, installation
+from installation import ROLES, installation, main_processes
 
 from thurn.db.connect import conninfo
 from thurn.settings import Settings, load_settings
@@ -94,15 +93,17 @@ class Machine:
         """Start it and wait until all is well."""
         self.run("up", "--wait")
 
-    def kill(self) -> None:
-        """kill -9 of everything there but Postfix's agents, which end by themselves (RFC 1047)."""
+    def kill(self) -> int:
+        """kill -9 of everything there but Postfix's agents, which end by themselves (RFC 1047); returns how many."""
         supervisor = int((self.state / PIDFILE).read_text())
         os.kill(supervisor, signal.SIGSTOP)  # else it restarts one while we kill the next
-        for pid in (*main_processes(self.state), supervisor):
+        running = [*main_processes(self.state), supervisor]
+        for pid in running:
             os.kill(pid, signal.SIGKILL)
         wait_for_agents(self.state)
         end_all(self.state, patience=0.1)  # nothing that would matter: what the kill has orphaned
         assert of_state(self.state) == []
+        return len(running)
 
     def move_disk(self) -> None:
         """Its disk, copied into another machine: other inodes, another folder."""
@@ -121,6 +122,9 @@ class Machine:
         return all(role.ok for role in status(self.settings()).values())
 
 
+MACHINES: dict[Path, Machine] = {}  # the second one of each installation that has two, by its state
+
+
 def _fresh_state() -> Path:
     state = Path(tempfile.mkdtemp(prefix="tn-", dir="/tmp"))
     state.chmod(0o755)
@@ -128,8 +132,8 @@ def _fresh_state() -> Path:
 
 
 @contextmanager
-def two_machines(name: str = "two") -> Iterator[tuple[Settings, Machine]]:
-    """An installation, and a machine that has joined it and has a sending address `n2` in the default pool."""
+def two_machines(name: str = "two") -> Iterator[Settings]:
+    """An installation, and a machine in MACHINES that has joined it, with a sending address in the default pool."""
     with ExitStack() as after:
         net = after.enter_context(network())
         port = 20_000 + os.getpid() % 9_000
@@ -140,7 +144,8 @@ def two_machines(name: str = "two") -> Iterator[tuple[Settings, Machine]]:
         main = after.enter_context(installation(toml=toml, roles=[*ROLES, "edge"]))
         machine = after.enter_context(second_machine(main, net, name))
         address(main, machine, "n2")
-        yield main, machine
+        MACHINES[main.state] = machine
+        yield main
 
 
 def address(main: Settings, machine: Machine, egress: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 from campaigns import accepted, launch, wait_until_accepted, wait_until_settled
-from nodes import Machine, came, heard, here, question, show, two_machines, until
+from nodes import MACHINES, Machine, came, heard, here, question, show, two_machines, until
 
 from thurn.db.connect import conninfo
 from thurn.settings import Settings
@@ -26,8 +26,8 @@ Machines = tuple[Settings, Machine]
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Machines]:
     """The first one and the second."""
-    with two_machines() as both:
-        yield both
+    with two_machines() as main:
+        yield main, MACHINES[main.state]
 
 
 async def _campaign(
