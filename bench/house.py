@@ -1,5 +1,6 @@
 """An installation with a database and little else, and campaigns in it, for the benchmarks that need no mail server."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ from thurn.stack.control import down, start_stack
 
 @contextmanager
 def house(roles: list[str]) -> Iterator[Settings]:
-    """The roles in a state directory of their own, gone afterwards."""
-    state = Path(tempfile.mkdtemp(prefix="tb-", dir="/tmp"))
+    """The roles in a state directory of their own below BENCH_DIR (/tmp), gone afterwards."""
+    state = Path(tempfile.mkdtemp(prefix="tb-", dir=os.environ.get("BENCH_DIR", "/tmp")))
     state.chmod(0o755)
     (state / "thurn.toml").write_text('hostname = "mail.bench.example"\nsimulate = true\n')
     try:

@@ -137,18 +137,18 @@ def once(settings: Settings, recipients: int, keys: list[str], port: int) -> dic
     }  # fmt: skip
 
 
-def run(recipients: int) -> dict[str, Any]:
-    """All three, and the peer."""
+def run(recipients: int, keys: list[str]) -> dict[str, Any]:
+    """Each kind of key, and the peer."""
     with house(["db", "worker"]) as settings:
         port = settings.port["out"]
         sink = subprocess.Popen([sys.executable, __file__, "--sink", "--port", str(port)])
         try:
-            found = {name: once(settings, recipients, keys, port) for name, keys in KEYS.items()}
+            found = {name: once(settings, recipients, KEYS[name], port) for name in keys}
         finally:
             sink.kill()
-    best = found["none"]
+    best = found[keys[0]]
     return {
-        "what": f"{recipients:,} mails to a sink without Postfix, DKIM off; load {os.getloadavg()[0]:.1f}",
+        "what": f"{recipients:,} mails to a sink without Postfix, DKIM: {keys[0]}; load {os.getloadavg()[0]:.1f}",
         "unit": "mails a second", "ours": best["mails_a_second"], "peer": 5000,
         "ratio": round(best["mails_a_second"] / 5000, 2), "by_key": found, "load": os.getloadavg(),
     }  # fmt: skip
@@ -158,6 +158,7 @@ def main() -> None:
     """Run in a temporary installation, or be one of its processes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipients", type=int, default=50_000)
+    parser.add_argument("--keys", nargs="+", choices=KEYS, default=list(KEYS))
     parser.add_argument("--sink", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--sender", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
@@ -167,7 +168,7 @@ def main() -> None:
     elif arguments.sender:
         _sender(arguments.sender, arguments.port)
     else:
-        save("relay", run(arguments.recipients))
+        save("relay", run(arguments.recipients, arguments.keys))
         print(json.dumps(json.loads(Path("var/bench/relay.json").read_text()), indent=1))
 
 
