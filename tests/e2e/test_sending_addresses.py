@@ -11,10 +11,13 @@ import pytest
 from e2e_house import House
 
 from thurn.db.connect import Connection, connect
+from thurn.db.fetch import rows
 from thurn.delivery import egress
 from thurn.simulate import client
 from thurn.simulate.store import read
 from thurn.stack.control import status
+from thurn.stack.postfix_out import TRANSPORTS
+from thurn.warmup import service as warmup
 
 NAMES = {"127.0.0.1": "mail.brotzeit.example", "127.0.0.2": "out2.brotzeit.example", "::1": "six.brotzeit.example"}
 
@@ -114,3 +117,67 @@ async def test_addresses_come_and_go_in_mid_campaign_and_a_suspension_holds_what
     await furniture.sent(ready, held)
     truth = client.truth(settings, campaign=held, expected=more, dkim=False)
     assert (truth.missing, truth.duplicates) == (0, 0)
+
+
+@pytest.fixture
+async def quick_days(ready: House) -> AsyncIterator[None]:
+    """Sending days of five seconds, instead of those of the calendar."""
+    async with await connect(ready.settings, "owner", autocommit=True) as db:
+        row = await (await db.execute("SELECT pg_get_functiondef('sending_day'::regproc) AS was")).fetchone()
+        assert row is not None
+        query = f"""CREATE OR REPLACE FUNCTION sending_day(OUT day date, OUT length interval, OUT remains interval)
+               LANGUAGE sql STABLE AS $$
+                 SELECT date '2026-01-01' + floor(t / 5)::int, interval '5 s',
+                        make_interval(secs => 5 - t + 5 * floor(t / 5))
+                 FROM (SELECT extract(epoch FROM now())::float - {int(time.time())} AS t) now $$"""  # noqa: S608
+        await db.execute(query)
+        yield
+        await db.execute(row["was"])
+
+
+async def seen_by_the_sender(house: House, db: Connection) -> None:
+    """Wait until it has read all anew: it has when the table it writes for Postfix follows what came after."""
+    table = house.settings.state / TRANSPORTS
+    for change in (
+        "INSERT INTO pace (egress_id, provider, suspended_until) SELECT id, 'qq', 'infinity' FROM egress LIMIT 1",
+        "DELETE FROM pace",
+    ):
+        before = table.read_text()
+        await db.execute(change)
+        await until("the sender has looked", lambda: table.read_text() != before)  # noqa: B023
+
+
+async def test_a_new_address_warms_up_in_days_of_seconds_its_engaged_readers_first_and_nobody_waits_for_ever(
+    ready: House, db: Connection, quick_days: None
+) -> None:
+    await egress.add(db, ready.settings, name="e4", bind4="127.0.0.2", helo=NAMES["127.0.0.2"], pool="default")
+    await warmup.start(db, "e4", curve=(8, 16, 32, 64))
+    people = [f"plain.{n}.warm@gmail.example" for n in range(150)] + [f"plain.{n}.warm@gmx.example" for n in range(40)]
+    template = (await ready.row("SELECT min(id) AS id FROM template"))["id"]
+    lists = [await furniture.people(ready, "Warm", people)]
+    await db.execute("UPDATE contact SET engaged_on = current_date WHERE email LIKE 'plain.1__.warm@%%'")
+    await db.execute("DELETE FROM pool_egress WHERE egress_id = (SELECT id FROM egress WHERE name = 'e1')")
+    await seen_by_the_sender(ready, db)
+    number = await furniture.draft(ready, "Warm", sender="post@ready.example", template=template, lists=lists)
+    await furniture.launch(ready, number)
+    try:
+        await furniture.sent(ready, number)
+    finally:
+        await db.execute(
+            """INSERT INTO pool_egress (pool_id, egress_id) SELECT p.id, e.id FROM pool p, egress e
+               WHERE p.name = 'default' AND e.name = 'e1'"""
+        )
+    truth = client.truth(ready.settings, campaign=number, expected=people, dkim=False)
+    assert (truth.missing, truth.duplicates) == (0, 0)
+    assert set(came(ready, number)) == {("127.0.0.2", NAMES["127.0.0.2"])}, "all by the address that warms up"
+    days = await rows(db, "SELECT provider, cap, sent FROM day_cap WHERE sent > 0 ORDER BY provider, day")
+    assert all(day["sent"] <= day["cap"] for day in days)
+    google = [day["cap"] for day in days if day["provider"] == "google"]
+    assert list(dict.fromkeys(google)) == [8, 16, 32, 64], "each day of the curve, again where too little was sent"
+    first = await rows(
+        db,
+        """SELECT recipient LIKE 'plain.1__.warm@%%' AS engaged FROM delivery
+           WHERE campaign_id = %s AND provider = 'google' ORDER BY handed_over_at LIMIT 24""",
+        [number],
+    )
+    assert all(each["engaged"] for each in first), "those of the first two days"

@@ -8,6 +8,7 @@ import pytest
 
 from thurn.delivery.providers import LOCAL, PROVIDERS
 from thurn.problems import Invalid
+from thurn.warmup.chart import chart, days
 from thurn.warmup.curve import MOST, checked, of_factor, parse, per_minute, preset, presets, reachable
 from thurn.warmup.decide import Counts, Plan, judge, new_day, within_day
 from thurn.warmup.simulate import Road, forecast, together
@@ -174,6 +175,16 @@ def test_a_plan_that_is_over_decides_nothing() -> None:
         plan = replace(PLAN, state=state)  # type: ignore[arg-type]  # a name in a loop
         assert new_day(plan, 50, Counts(complained=9, delivered=50), later(1)) is None
         assert within_day(plan, Counts(complained=9, delivered=50), later(1)) is None
+
+
+def test_a_chart_has_a_column_for_each_day_that_was_is_and_will_be() -> None:
+    columns = days([(50, 50), (100, 30)], [200, 400], today=True)
+    assert [(each.cap, each.sent, each.when) for each in columns] == [
+        (50, 50, "was"), (100, 30, "today"), (200, 0, "will"), (400, 0, "will"),
+    ]  # fmt: skip
+    drawn = str(chart(columns, label='<i>"'))
+    assert (drawn.count("<rect"), "<i>" in drawn) == (11, False), "a base, four caps with a line each, two sent"
+    assert "<svg" in chart([], label="Nothing yet")
 
 
 # ---------------------------------------------------------------- forecasts

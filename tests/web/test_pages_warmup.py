@@ -215,7 +215,27 @@ async def test_the_page_of_a_campaign_says_who_waits_for_warm_up_and_until_when(
     await system.execute(
         "INSERT INTO pool_egress (pool_id, egress_id) SELECT p.id, e.id FROM pool p, egress e WHERE e.name = 'e2'"
     )
-    assert "warm-up" not in check((await client.get(at)).text).words(), "a warm address carries them"
+    beside = check((await client.get(at)).text).words()
+    assert "55 recipients wait for warm-up." in beside, (
+        "a warm address carries all others, and leaves it those of today"
+    )
+    await system.execute("UPDATE day_cap SET sent = cap")
+    assert "warm-up" not in check((await client.get(at)).text).words()
+
+
+async def test_the_check_before_launch_says_that_it_will_take_days(signed_in: Any, system: Connection) -> None:
+    client, _ = signed_in
+    number = await audience(system, google=300, yahoo=10)
+    made = await one(
+        system, "INSERT INTO campaign (workspace_id, name, from_address) VALUES (1, 'A', 'a@x.example') RETURNING id"
+    )
+    await system.execute("INSERT INTO campaign_list VALUES (%s, %s, 1)", [made["id"], number])
+    at = f"/w/main/campaigns/{made['id']}/check"
+    assert "Warm-up" not in check((await client.get(at)).text).words()
+    await service.start(system, "e1", curve=(50, 100, 200), providers=["google"])
+    assert "so they get it over several days" in check((await client.get(at)).text).words()
+    await system.execute("DELETE FROM pool_egress")
+    assert "cannot be told now" in check((await client.get(at)).text).words()
 
 
 # ---------------------------------------------------------------- API and commands

@@ -11,6 +11,7 @@ from thurn.campaigns.figures import figures
 from thurn.campaigns.live import find
 from thurn.db.connect import Connection, Row
 from thurn.problems import Conflict
+from thurn.warmup.outlook import beforehand
 from thurn.web.edge import AppSettings, Db, SignedIn, Viewer
 from thurn.web.render import fragment, page
 
@@ -237,6 +238,7 @@ async def _check(
         people=await service.audience_size(db, row["id"]),
         refused=status != 200,
         pace=pace.of_row(row).in_words(),
+        warming=await beforehand(db, row["id"]),
         fix_link=_fix_link,
     )
 

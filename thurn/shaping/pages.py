@@ -15,6 +15,7 @@ from thurn.problems import Conflict, Invalid, NotFound, Problem
 from thurn.shaping import guard_pages, service, telling
 from thurn.shaping.decide import FOREVER
 from thurn.shaping.rules import Action, Rule
+from thurn.warmup.service import listed as warmups
 from thurn.web.edge import Db, Operator, Viewer
 from thurn.web.render import page
 
@@ -217,6 +218,7 @@ async def _now(
         block="now",
         held=[lane for lane in lanes if lane.state.mode != "normal"],
         matrix={(lane.provider, lane.egress): lane for lane in lanes},
+        warming={(row["provider"], row["egress"]): row for row in await warmups(db) if row["left"] is not None},
         providers=providers,
         egresses=egresses,
         deeds=await service.deeds(db, limit=15),

@@ -39,7 +39,7 @@ _LIMITS = "SELECT egress_id, provider, connections, rate_per_minute FROM provide
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Recipients of a campaign that wait because every address that may carry them warms up."""
+    """Recipients of a campaign that wait for addresses that warm up: all of them, or those that warm ones leave."""
 
     n: int
     until: datetime | None  # about; None: cannot be told
@@ -224,21 +224,38 @@ async def ask(
 # ---------------------------------------------------------------- what the pages of a campaign say
 
 
+async def _any(db: Connection) -> bool:
+    row = await one(db, "SELECT EXISTS (SELECT FROM warmup WHERE state IN ('running', 'paused')) AS it")
+    return bool(row["it"])
+
+
+async def beforehand(db: Connection, campaign: int) -> dict[str, Any] | None:
+    """What `ask` says of a campaign that warm-up would spread over several days; None: it would not."""
+    if not await _any(db):
+        return None
+    answer = await ask(db, campaign=campaign)
+    return answer if any(each.capped or each.left for each in answer["found"].values()) else None
+
+
 async def held(db: Connection, campaign: int, progress: Progress) -> Held | None:
     """Who waits in a campaign because of warm-up; None: nobody."""
     if progress.state != "sending" or not progress.waiting:
         return None
-    if not (await one(db, "SELECT EXISTS (SELECT FROM warmup WHERE state IN ('running', 'paused')) AS it"))["it"]:
+    if not await _any(db):
         return None
     roads = await roads_of(db, await pool_for(db, campaign))
     n, ends, providers = 0, [], []
     egresses: dict[str, None] = {}
     for provider, counts in progress.by_provider.items():
         there = roads.to(provider) if provider in book() and counts["waiting"] else []
-        if there and all(road.caps for road in there):
-            n += counts["waiting"]
-            ends.append(forecast(counts["waiting"], there, datetime.now(UTC)).until)
-            egresses |= dict.fromkeys(road.egress for road in there)
+        cold = [road for road in there if road.caps]
+        waiting = counts["waiting"]
+        if len(cold) < len(there):
+            waiting = min(waiting, sum(road.left or 0 for road in cold))
+        if cold and waiting:
+            n += waiting
+            ends.append(forecast(waiting, cold, datetime.now(UTC)).until)
+            egresses |= dict.fromkeys(road.egress for road in cold)
             providers.append("other servers" if provider == OTHER else book()[provider].title)
     if not n:
         return None

@@ -10,6 +10,7 @@ from thurn.db.fetch import rows
 from thurn.delivery import pools
 from thurn.problems import Conflict, Invalid, NotFound, Problem
 from thurn.warmup import outlook, service
+from thurn.warmup.chart import chart, days
 from thurn.warmup.curve import parse, preset
 from thurn.warmup.simulate import together
 from thurn.web.edge import Db, Operator, Viewer
@@ -21,6 +22,7 @@ Short = Annotated[str, Form(max_length=100)]
 Long = Annotated[str, Form(max_length=2000)]
 Asked = Annotated[str, Query(max_length=100)]
 _HOME = "/house/delivery/warmup"
+NEXT = 5  # days to come in the picture: at the end of the curve what was sent would be a line on the ground
 ACTS = {"pause": service.pause, "resume": service.resume, "stop": service.stop}
 DEEDS = {
     "started": "Started", "grown": "Grown", "repeated": "Same again", "paused": "Paused", "lowered": "Lowered",
@@ -166,9 +168,15 @@ async def _plan(
 ) -> Response:  # fmt: skip
     row = await service.get(db, egress, provider)
     history = await service.history(db, row)
+    capped = row["left"] is not None
+    past = [(day["cap"] or 0, day["sent"]) for day in reversed(history)]
+    columns = days(past, row["curve"][row["step"] :][:NEXT] if capped else [], today=capped)
+    sent = sum(day["sent"] for day in history)
+    label = f"{sent:,} mails on {len(history)} days" + (f"; at most {row['cap']:,} a day now" if capped else "")
     kept = {"curve": ", ".join(map(str, row["curve"])), "step": str(row["step"]), "overflow": row["overflow"]}
     return page(
         request, viewer, "warmup/plan.html", status, plan=row, word=WORDS[row["state"]], history=history,
+        picture=chart(columns, label=label),
         deeds=await service.deeds(db, row), names=DEEDS, given=kept | (given or {}),
         overflows=list(service.OVERFLOWS.items()), errors=_errors(refused),
     )  # fmt: skip
