@@ -82,23 +82,23 @@ async def test_an_operator_starts_looks_changes_pauses_goes_on_and_stops(
     assert "At most 5 on the first day, to each." in await words(client)
 
 
-@pytest.mark.parametrize(
-    ("given", "words_of"),
-    [
-        ({"egress": "nobody"}, "There is no sending address"),
-        ({"egress": EVIL}, "There is no sending address"),
-        ({"egress": "e1", "curve": EVIL}, "Give whole numbers"),
-        ({"egress": "e1", "curve": "100, 50"}, "never smaller"),
-        ({"egress": "e1", "overflow": EVIL}, "has to `wait`"),
-    ],
-)
+REFUSED: list[tuple[dict[str, str], str]] = [
+    ({"egress": "nobody"}, "There is no sending address"),
+    ({"egress": EVIL}, "There is no sending address"),
+    ({"egress": "e1", "curve": EVIL}, "Give whole numbers"),
+    ({"egress": "e1", "curve": "100, 50"}, "never smaller"),
+    ({"egress": "e1", "overflow": EVIL}, "has to `wait`"),
+]
+
+
 async def test_what_cannot_start_is_refused_with_words_and_nothing_is_kept(
-    post: Callable[..., Any], system: Connection, given: dict[str, str], words_of: str
+    post: Callable[..., Any], system: Connection
 ) -> None:
-    refused = await post("/start", **given)
-    assert refused.status_code == 422
-    assert words_of in check(refused.text).words()
-    assert "<i>x</i>" not in refused.text
+    for given, said in REFUSED:
+        refused = await post("/start", **given)
+        assert refused.status_code == 422
+        assert said in check(refused.text).words()
+        assert "<i>x</i>" not in refused.text
     assert await rows(system, "SELECT 1 FROM warmup") == []
 
 
@@ -114,6 +114,14 @@ async def test_a_plan_is_not_changed_by_what_cannot_be(post: Callable[..., Any],
     assert (await service.get(system, "e1", "google"))["curve"] == list(preset("google").curve)
     for path in ("/e1/google/explode", "/nobody/google/stop", "/e1/nobody/stop", "/e1/explode"):
         assert (await post(path)).status_code == 404, path
+
+
+async def test_a_plan_that_cannot_be_is_not_found(signed_in: Any) -> None:
+    client, _ = signed_in
+    for path in ("/%00/google", "/e1/%00", "/%22%3E%3Ci%3E/x", "/e1/nobody", "/" + "x" * 3000 + "/y"):
+        answer = await client.get(f"{PAGE}{path}")
+        assert answer.status_code in (404, 422), path
+        assert "<i>" not in answer.text
 
 
 async def test_only_those_who_run_the_installation_see_and_change_it(
