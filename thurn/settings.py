@@ -134,6 +134,9 @@ class Settings(BaseSettings):
     retry_hours: int = Field(
         default=48, ge=1, le=240, description="Hours a campaign's mail is tried before it counts as a soft bounce."
     )
+    retry_hours_other: int = Field(
+        default=120, ge=1, le=240, description="The same for all other mail that Thurn sends: transactional, alerts."
+    )
 
     @model_validator(mode="after")
     def _webmail_alone(self) -> Self:

@@ -18,6 +18,7 @@ from thurn.accounts.service import create_account
 from thurn.db.connect import Connection, connect
 from thurn.db.fetch import one, rows
 from thurn.delivery import egress
+from thurn.delivery.jobs import end_old
 from thurn.settings import Settings
 from thurn.shaping import service
 from thurn.shaping.rules import Rule
@@ -229,6 +230,28 @@ async def test_what_postfix_holds_for_a_blocked_address_is_carried_by_another_of
     finally:
         await service.remove_rule(db, "poor-reputation")
         await db.execute("DELETE FROM egress WHERE name = 'e2'")
+
+
+async def test_a_mail_that_nobody_takes_in_its_time_is_a_soft_bounce_with_the_last_reply(
+    ready: House, db: Connection
+) -> None:
+    client.mood(ready.settings, "other", "tempfail")  # of one small server: it tells nothing about us
+    number = await campaign_to(ready, "Too late", [f"plain.{n}.late@university.example" for n in range(5)])
+
+    async def put_off() -> bool:
+        return await states(db, number, "other") == {"deferred": 5}
+
+    await furniture.eventually("all were put off", put_off)
+    hours = ready.settings.retry_hours
+    assert await end_old(db, hours) == 0
+    old = "UPDATE delivery SET handed_over_at = now() - make_interval(hours => %s) WHERE campaign_id = %s"
+    await db.execute(old, [hours, number])
+    assert await end_old(db, hours) == 5
+    await furniture.sent(ready, number)
+    found = await rows(db, "SELECT state, category, hard, reply FROM delivery WHERE campaign_id = %s", [number])
+    assert {(row["state"], row["category"], row["hard"]) for row in found} == {("bounced", "expired", False)}
+    assert all("temporarily deferred because of its poor reputation" in row["reply"] for row in found)
+    assert (await one(db, "SELECT count(*) AS n FROM suppression WHERE address LIKE '%%.late@%%'"))["n"] == 0
 
 
 async def test_an_old_list_pauses_its_campaign_and_its_owner_is_told_and_may_go_on(

@@ -127,6 +127,24 @@ def test_what_an_administrator_holds_by_hand_is_left_alone(
     subprocess.run(["postsuper", "-c", stack.state / "out/etc", "-d", put_off["gmx"]], check=True, capture_output=True)
 
 
+def test_deferred_mail_is_put_off_by_chance_once_and_never_made_earlier(
+    stack: Settings, put_off: dict[str, str]
+) -> None:
+    until(lambda: all(place(stack, each) == "deferred" for each in put_off.values()))
+    files = [path(stack, each) for each in put_off.values()]
+    due = int(time.time()) + 4000  # as Postfix notes it: a whole second
+    for file in files:
+        assert file is not None
+        os.utime(file, (due, due))
+        os.utime(file.parent)
+    tend(stack)
+    found = [file.stat().st_mtime_ns for file in files if file]
+    assert all(due * 10**9 < each <= due * 10**9 + 1000 * 10**9 for each in found)
+    assert len(set(found)) == len(files)
+    tend(stack)
+    assert [file.stat().st_mtime_ns for file in files if file] == found
+
+
 def test_a_mail_that_a_rule_gave_up_leaves_at_once_and_the_log_calls_it_expired(
     stack: Settings, put_off: dict[str, str]
 ):

@@ -367,7 +367,7 @@ def test_out_has_neither_sql_nor_milters_nor_foreign_clients() -> None:
     assert re.findall(r"(?m)^\S+ inet", files["out/etc/master.cf"]) == [f"127.0.0.1:{PORTS['out']} inet"]
 
 
-@pytest.mark.parametrize(("first", "backoff", "run"), [(2, "2s", "2s"), (300, "300s", "300s"), (900, "900s", "300s")])
+@pytest.mark.parametrize(("first", "backoff", "run"), [(2, "2s", "1s"), (300, "300s", "30s"), (900, "900s", "30s")])
 def test_out_looks_at_deferred_mail_as_often_as_the_first_retry_wants(first: int, backoff: str, run: str) -> None:
     main = out(retry_first=first)["out/etc/main.cf"]
     assert parameter(main, "minimal_backoff_time") == backoff

@@ -21,6 +21,27 @@ async def check_egresses(context: JobContext, timestamp: int) -> None:
         await check_all(db, settings_of(context))
 
 
+@jobs.periodic(cron="* * * * *")
+@jobs.task(name="end_retries", pass_context=True, queueing_lock="end_retries")
+async def end_retries(context: JobContext, timestamp: int) -> None:
+    """Give up campaigns' mail that no server took within its time."""
+    async with await connect(settings_of(context), "system", autocommit=True) as db:
+        await end_old(db, settings_of(context).retry_hours)
+
+
+async def end_old(db: Connection, hours: int) -> int:
+    """Ask `keeper` to end campaigns' mail that `out` has had for so long; returns how many mails."""
+    done = await db.execute(
+        """INSERT INTO give_up (node, queue_id, campaign_id, delivery_id, rule)
+           SELECT q.node, q.queue_id, q.campaign_id, q.delivery_id, 'its time is over'
+           FROM queue_entry q JOIN delivery d ON d.campaign_id = q.campaign_id AND d.id = q.delivery_id
+           WHERE d.state IN ('handed_over', 'deferred') AND d.handed_over_at < now() - make_interval(hours => %s)
+           ON CONFLICT (node, queue_id) DO NOTHING""",
+        [hours],
+    )
+    return done.rowcount
+
+
 async def check_all(db: Connection, settings: Settings) -> None:
     """Look at each; tell the operators what cannot be sent from well, and when that is over."""
     house = (await one(db, "SELECT id FROM workspace WHERE slug = 'main'"))["id"]

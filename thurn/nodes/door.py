@@ -141,6 +141,7 @@ async def _admit(db: Connection, settings: Settings, name: str, hostname: str) -
             "https": settings.https,
             "retry_first": settings.retry_first,
             "retry_hours": settings.retry_hours,
+            "retry_hours_other": settings.retry_hours_other,
             "node_patience": settings.node_patience,
             "dns": settings.dns,
             "simulate": settings.simulate,

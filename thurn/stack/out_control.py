@@ -1,10 +1,13 @@
-"""A chore of `keeper`: what operators hold or want tried again, done to the queue of this node's `out`.
+"""A chore of `keeper`: what operators hold or want tried again, what is given up, and when deferred mail is due.
+
+All of it is done to the queue of this node's `out`.
 
 It needs Postfix's own rights over its queue files, so root does it; what to do stands in the database, and nobody is
 listened to. Which mail is whose is known from `queue_entry`.
 """
 
 import os
+import secrets
 import socket
 import subprocess
 import time
@@ -22,6 +25,10 @@ HELD = "run/ctl/held"  # queue ids that we put on hold: what an administrator ho
 _QUEUES = ("incoming", "active", "deferred")
 _SCAN = b"D"  # qmgr(8): look through the deferred queue for what is due
 _FORGET = b"F"  # and through its list of destinations that did not answer
+_NS = 10**9
+_LEAST = 0.02  # greylisting that asks for five minutes means no second less
+_MORE = 0.25
+_CHANGED = 10.0  # seconds
 
 _WANTED = """
 SELECT q.queue_id FROM queue_entry q
@@ -43,6 +50,7 @@ def tend(settings: Settings) -> None:
         _hold(db, settings)
         _retry(db, settings)
         _give_up(db, settings)
+    _spread(settings)
 
 
 def _hold(db: psycopg.Connection, settings: Settings) -> None:
@@ -92,6 +100,27 @@ def _give_up(db: psycopg.Connection, settings: Settings) -> None:
         log.info("mail of out given up", mails=len(there))
     # Not found: delivered meanwhile, or ended by the look before this one.
     db.execute("DELETE FROM give_up WHERE node = %s AND queue_id = ANY(%s)", [settings.node, sorted(ids)])
+
+
+def _spread(settings: Settings) -> None:
+    """Put each deferred mail off by up to a quarter more, by chance: what was put off together does not come together.
+
+    Postfix notes whole seconds for when a mail is due, so whatever has a part of a second has had its turn. Only
+    folders in which something changed are looked at.
+    """
+    now = time.time()
+    for folder in (settings.state / "out" / "queue" / "deferred").iterdir():
+        if now - folder.stat().st_mtime > _CHANGED:
+            continue
+        for entry in os.scandir(folder):
+            try:
+                due = entry.stat().st_mtime_ns
+                if due > now * _NS and not due % _NS:
+                    wait = due - now * _NS
+                    due += int(_LEAST * wait) + secrets.randbelow(int((_MORE - _LEAST) * wait) + 1) | 1
+                    os.utime(entry.path, ns=(due, due))
+            except FileNotFoundError:  # it has just been taken up
+                continue
 
 
 def _make_due(settings: Settings, ids: set[str]) -> int:

@@ -158,7 +158,9 @@ def _main(
         "delay_warning_time": "0",
         "minimal_backoff_time": f"{retry_first}s",
         "maximal_backoff_time": f"{max(4000, retry_first)}s",
-        "queue_run_delay": f"{min(300, retry_first)}s",
+        # Its looks at deferred mail would make bursts of what came at any time between them.
+        "queue_run_delay": f"{min(30, max(1, retry_first // 10))}s",
+        # Of the mail that is tried longest; a campaign's is ended before (thurn/delivery/jobs.py).
         "maximal_queue_lifetime": f"{retry_hours}h",
         "bounce_queue_lifetime": f"{retry_hours}h",
     }

@@ -177,7 +177,7 @@ def mail_servers(settings: Settings, plan: Plan) -> list[File]:
         ports,
         hostname=hostname,
         retry_first=settings.retry_first,
-        retry_hours=settings.retry_hours,
+        retry_hours=max(settings.retry_hours, settings.retry_hours_other),
         simulate=settings.simulate,
         plan=plan,
         receivers=settings.receivers,
