@@ -65,6 +65,11 @@ BEGIN
   SELECT c.cap - c.sent INTO remaining FROM day_cap c
   WHERE c.egress_id = lane_egress AND c.provider = lane_provider AND c.day = today FOR UPDATE;
   IF NOT FOUND THEN
+    PERFORM FROM warmup w
+    WHERE w.egress_id = lane_egress AND w.provider = lane_provider AND w.state IN ('running', 'paused');
+    IF NOT FOUND THEN
+      RETURN NULL;
+    END IF;
     INSERT INTO day_cap (egress_id, provider, day, cap)
     SELECT w.egress_id, w.provider, today, w.cap FROM warmup w
     WHERE w.egress_id = lane_egress AND w.provider = lane_provider AND w.state IN ('running', 'paused')
