@@ -23,7 +23,7 @@ from installation import ROLES, installation, main_processes
 from thurn.db.connect import conninfo
 from thurn.settings import Settings, load_settings
 from thurn.simulate.store import read
-from thurn.stack.control import down, status
+from thurn.stack.control import down
 from thurn.stack.out_plan import load_plan
 from thurn.stack.processes import end_all, of_state, wait_for_agents
 from thurn.stack.supervisor import PIDFILE
@@ -116,10 +116,6 @@ class Machine:
     def settings(self) -> Settings:
         """As it reads them itself."""
         return load_settings(self.state)
-
-    def well(self) -> bool:
-        """Whether every role over there is."""
-        return all(role.ok for role in status(self.settings()).values())
 
 
 MACHINES: dict[Path, Machine] = {}  # the second one of each installation that has two, by its state

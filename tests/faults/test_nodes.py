@@ -5,6 +5,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -17,6 +18,7 @@ from thurn.settings import Settings
 from thurn.simulate import client
 from thurn.simulate.truth import Truth
 from thurn.stack.control import status
+from thurn.stack.roles import OF_NODE
 
 RECIPIENTS = 2000
 HELO = {"mail.house.example", "two.house.example"}
@@ -83,6 +85,8 @@ async def test_a_machine_may_do_what_it_needs_and_no_more(machines: Machines) ->
         psycopg.connect(plain)
     assert second.run("node", "list", check=False).returncode == 1, "an operator's command is for the first machine"
     assert question(main, "SELECT bool_and(able) FROM node") is True
+    roles = json.loads(second.run("status", "--json").stdout)["roles"]
+    assert {name: role["health"] for name, role in roles.items()} == dict.fromkeys(OF_NODE, "ok")
 
 
 @pytest.mark.stack

@@ -108,3 +108,42 @@ async def test_a_mail_that_left_the_queue_without_a_word_is_lost_and_one_that_wa
     async with await connect(clean, "system") as db:
         rows = await db.execute("SELECT delivery_id, kind FROM outcome WHERE kind <> 'handed_over' ORDER BY id")
         assert [(r["delivery_id"], r["kind"]) async for r in rows] == [(1, "delivered"), (2, "lost")]
+
+
+async def test_a_copied_disk_has_other_inodes_and_no_line_counts_twice(clean: Settings, log: Path) -> None:
+    log.write_bytes(_from(clean, "4Nl1Wk2bQHz1", 1))
+    assert await _read(clean, LogReader(clean)) == [1]
+    with log.open("ab") as file:
+        file.write(_from(clean, "4Nl1Wk2bQHz2", 2))
+    _rotate(log)
+    log.write_bytes(_from(clean, "4Nl1Wk2bQHz3", 3))
+    kept = {}
+    for path in logs(log):
+        copy = path.with_name(f"copy-{path.name}")
+        copy.write_bytes(path.read_bytes())
+        os.utime(copy, (1_000_000_000, 1_000_000_000))
+        kept[path] = copy  # beside the old one, so that no inode is given again
+    for path, copy in kept.items():
+        copy.replace(path)
+    reader = LogReader(clean)
+    async with await connect(clean, "system") as db:
+        await reader._load(db)
+    assert await _read(clean, reader) == [1, 2, 3], "nothing again, and nothing left out"
+
+
+def test_another_log_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "out.mail.log"
+    path.write_bytes(b"one\ntwo\n")
+    tail = Tail(path)
+    tail.inode, tail.position = path.stat().st_ino, 4
+    head = tail.head()
+    others = [b"eins\nzwei\n", b"one", b"", b"one\ntwo\nthree\n"]
+    for number, text in enumerate(others):  # all at once, so that no inode is given again
+        (tmp_path / str(number)).write_bytes(text)
+    for number in range(3):
+        (tmp_path / str(number)).replace(path)
+        tail.recognise(head)
+        assert tail.inode != path.stat().st_ino, others[number]
+    (tmp_path / "3").replace(path)
+    tail.recognise(head)
+    assert (tail.inode, tail.read()) == (path.stat().st_ino, b"two\nthree\n")

@@ -416,6 +416,38 @@ def test_postgresql_is_reached_through_its_socket_only() -> None:
     assert "listen_addresses = ''" in files["db/postgresql.conf"]
     assert "trust" not in files["db/pg_hba.conf"]
     assert files["db/pg_hba.conf"].splitlines() == ["local all postgres peer map=admin", "local all all scram-sha-256"]
+    assert "ssl" not in files["db/postgresql.conf"]
+
+
+def test_postgresql_lets_machines_in_by_tls_and_nobody_else() -> None:
+    files = by_path(postgres.render(STATE, "192.0.2.1", 5433))
+    for line in (
+        "listen_addresses = '192.0.2.1'",
+        "port = '5433'",
+        "ssl = 'on'",
+        "ssl_min_protocol_version = 'TLSv1.3'",
+    ):
+        assert line in files["db/postgresql.conf"].splitlines(), line
+    assert files["db/pg_hba.conf"].splitlines()[2:] == ["hostssl thurn +thurn_node all scram-sha-256"]
+    certificate, key = postgres.certificate("mail.example")
+    assert (key.mode, key.owner) == (0o600, "postgres:postgres")
+    assert "PRIVATE" not in certificate.text
+
+
+def test_a_machine_without_mailboxes_sends_mail_to_them_as_to_anybody_from_its_address() -> None:
+    plan = Plan((Egress("n2", bind4="192.0.2.7"),))
+    table = postfix_out.transports(PORTS, plan, listen="127.0.0.1", simulate=False, people=False)
+    assert looked_up("b.n2.local.x@b.example", table) == "n2-local:"
+    assert looked_up("b.gone.local.x@b.example", table) == "n2-local:"
+    files = by_path(
+        postfix_out.render(
+            STATE, PORTS, hostname="two.example", retry_first=300, retry_hours=48, simulate=True, plan=plan,
+            receivers="192.0.2.1", people=False,
+        )
+    )  # fmt: skip
+    lane = files["out/etc/master.cf"].partition("\nn2-local ")[2].partition("\nn2-")[0]
+    assert "smtp_bind_address = 192.0.2.7" in lane
+    assert f"relayhost = [192.0.2.1]:{PORTS['sim_smtp']}" in files["out/etc/main.cf"]
 
 
 @pytest.mark.parametrize(

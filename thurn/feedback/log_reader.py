@@ -31,6 +31,7 @@ class LogReader:
         self._tail = Tail(settings.state / "log" / "out.mail.log")
         self._tokens = VerpTokens(Secrets(settings.state).derive("verp"))
         self._give_ups = GiveUps()
+        self._head = (0, "")  # inode of the log, and how it begins
         self._told = -_TELL  # by a clock that nobody sets
         self._known: dict[str, Key] = {}
         self._stored: set[str] = set()
@@ -43,8 +44,10 @@ class LogReader:
 
     async def _load(self, db: Connection) -> None:
         node = self._settings.node
-        row = await (await db.execute("SELECT inode, position FROM log_position WHERE node = %s", [node])).fetchone()
+        query = "SELECT inode, position, head FROM log_position WHERE node = %s"
+        row = await (await db.execute(query, [node])).fetchone()
         self._tail.inode, self._tail.position = (row["inode"], row["position"]) if row else (0, 0)
+        self._tail.recognise(row["head"] if row else "")
         rows = await db.execute("SELECT queue_id, campaign_id, delivery_id FROM queue_entry WHERE node = %s", [node])
         self._known = {r["queue_id"]: (r["campaign_id"], r["delivery_id"]) async for r in rows}
         self._stored = set(self._known)
@@ -134,9 +137,11 @@ class LogReader:
             )
         self._stored = set(self._known)
         self._told = time.monotonic()
+        if self._head[0] != self._tail.inode or not self._head[1]:
+            self._head = self._tail.inode, self._tail.head()
         await db.execute(
-            """INSERT INTO log_position (node, inode, position, read_at) VALUES (%s, %s, %s, %s)
+            """INSERT INTO log_position (node, inode, position, head, read_at) VALUES (%s, %s, %s, %s, %s)
                ON CONFLICT (node) DO UPDATE SET inode = excluded.inode, position = excluded.position,
-                                                read_at = excluded.read_at""",
-            [node, self._tail.inode, self._tail.position, now],
+                                                head = excluded.head, read_at = excluded.read_at""",
+            [node, self._tail.inode, self._tail.position, self._head[1], now],
         )

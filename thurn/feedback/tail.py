@@ -5,6 +5,7 @@ reader stands is its own to keep: whoever commits it together with what was read
 """
 
 import asyncio
+import hashlib
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -56,6 +57,24 @@ class Tail:
             return data  # a line cut off by a full disk or a crash: its end will never come
         return data[:end] or None
 
+    def recognise(self, head: str) -> None:
+        """On a copied disk files have other inodes: find the file we were in by how it begins."""
+        files = logs(self._path)
+        if not head or any(_inode(file) == self.inode for file in files):
+            return
+        for file in files:
+            if file.exists() and begins(file) == head and file.stat().st_size >= self.position:
+                log.info("the log is a copy", file=str(file), inode=self.inode)
+                self.inode = _inode(file)
+                return
+
+    def head(self) -> str:
+        """How the file we are in begins, for `recognise`; empty while there is nothing to tell it by."""
+        for file in logs(self._path):
+            if self.position and _inode(file) == self.inode:
+                return begins(file)
+        return ""
+
     def _next(self, current: int) -> Path:
         """The rotated file to read from; one that has been read to its end is left for the one after it."""
         files = logs(self._path)
@@ -69,6 +88,20 @@ class Tail:
             file = files[place + 1]
             self.inode, self.position = inodes[place + 1], 0
         return file
+
+
+def begins(path: Path) -> str:
+    """A hash of the first line, which names time, process and mail; empty if there is none yet."""
+    with path.open("rb") as file:
+        line = file.readline(CHUNK)
+    return hashlib.sha256(line).hexdigest() if line.endswith(b"\n") else ""
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:  # it is being rotated
+        return 0
 
 
 def logs(path: Path) -> list[Path]:

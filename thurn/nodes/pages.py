@@ -108,10 +108,12 @@ async def _one(
     ask: str = "", error: str = "", act_error: str = "",
 ) -> Response:  # fmt: skip
     row = await service.get(db, name)
-    campaigns = await service.campaigns(db, name)
+    # Who lives settles what it has by itself; to look is to read all that is on its way, which may be millions.
+    looked = bool(row["silent"] or row["state"] == "lost" or ask == "lost") and not row["first"]
+    campaigns = await service.campaigns(db, name) if looked else []
     return page(
         request, viewer, "nodes/node.html", status, tab="nodes", node=row, word=word(row), campaigns=campaigns,
-        leased=sum(each["leased"] for each in campaigns), taken=sum(each["taken"] for each in campaigns),
+        looked=looked, leased=sum(each["leased"] for each in campaigns), taken=sum(each["taken"] for each in campaigns),
         again=sum(each["again"] for each in campaigns), ask_for=ask, error=error, act_error=act_error,
         minutes=(service.silence(settings) + 59) // 60,
     )  # fmt: skip

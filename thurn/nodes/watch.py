@@ -162,16 +162,22 @@ def _role(admin: psycopg.Connection, login: str, verifier: str, *, may: bool) ->
 
 def let_go(db: psycopg.Connection) -> list[str]:
     """Machines that leave and have nothing on its way any more; returns their names."""
-    gone = db.execute(
-        """UPDATE node n SET state = 'left', ended_at = now(), able = false
+    ready = db.execute(
+        """SELECT n.name FROM node n
            WHERE n.state = 'leaving' AND NOT EXISTS (SELECT FROM egress e WHERE e.node = n.name)
-             AND NOT EXISTS (SELECT FROM queue_entry q WHERE q.node = n.name)
-             AND NOT EXISTS (SELECT FROM node_people(n.name))
-           RETURNING n.name"""
+             AND NOT EXISTS (SELECT FROM queue_entry q WHERE q.node = n.name)"""
     ).fetchall()
-    for (name,) in gone:
-        log.info("a machine has left", node=name)
-    return [name for (name,) in gone]
+    gone = []
+    for (name,) in ready:
+        done = db.execute(  # asked last, for it reads much
+            """UPDATE node SET state = 'left', ended_at = now(), able = false
+               WHERE name = %(name)s AND state = 'leaving' AND NOT EXISTS (SELECT FROM node_people(%(name)s))""",
+            {"name": name},
+        )
+        if done.rowcount:
+            gone.append(name)
+            log.info("a machine has left", node=name)
+    return gone
 
 
 def _trouble(settings: Settings, roles: dict[str, str]) -> str:

@@ -35,6 +35,9 @@ CREATE FUNCTION node_belongs() RETURNS boolean
 REVOKE ALL ON FUNCTION node_belongs FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION node_belongs TO thurn_node;
 
+-- How the log begins: on a copied disk files have other inodes.
+ALTER TABLE log_position ADD head text NOT NULL DEFAULT '';
+
 GRANT USAGE ON SCHEMA public TO thurn_node;
 GRANT SELECT ON alembic_version, egress, pool, pool_egress, pool_rule, provider_limit, pace, lane_tally, hold,
   campaign_due, shaping_rule, shaping_rule_off TO thurn_node;
