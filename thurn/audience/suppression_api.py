@@ -19,11 +19,10 @@ from thurn.db.fetch import maybe
 from thurn.problems import Invalid
 from thurn.settings import Settings
 from thurn.web.edge import ApiDb, AppSettings, Key, Keyed, in_workspace
-from thurn.web.schemas import BigId, Cursor, In, Limit, Out, ProblemOut, Text, api_router, number_of
+from thurn.web.schemas import HOUSE_ONLY, BigId, Cursor, In, Limit, Out, Text, api_router, number_of
 
 router = api_router("suppression")
-_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
-router.responses |= {403: {"description": "The key is of another workspace.", "model": ProblemOut, "content": _PROBLEM}}
+router.responses |= HOUSE_ONLY
 LARGEST = 32 * 1024 * 1024
 
 

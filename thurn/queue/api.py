@@ -8,11 +8,10 @@ from pydantic import Field
 
 from thurn.queue import service
 from thurn.web.edge import HouseDb
-from thurn.web.schemas import Id, In, Out, ProblemOut, Text, api_router
+from thurn.web.schemas import HOUSE_ONLY, Id, In, Out, Text, api_router
 
 router = api_router("queue")
-_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
-router.responses |= {403: {"description": "The key is of another workspace.", "model": ProblemOut, "content": _PROBLEM}}
+router.responses |= HOUSE_ONLY
 
 Provider = Annotated[Text, Field(min_length=1, max_length=20, description="As it is listed; null: all.")]
 
