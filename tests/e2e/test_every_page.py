@@ -13,6 +13,7 @@ from playwright.async_api import Page
 
 from tests.mailhost.dnsworld import knot_serving
 from thurn.db.connect import Connection, connect
+from thurn.db.fetch import one
 from thurn.dns import publishing
 from thurn.mailhost.service import add_domain, get_domain, remove_domain
 from thurn.reputation.dnsbl import judge, lists
@@ -244,6 +245,26 @@ async def test_the_pages_of_shaping_pass_empty_and_full(main: House, window: Any
         assert await walk(page, pages) == []
         for table in ("pace", "shaping_state", "shaping_rule", "provider_answer"):
             await db.execute(f"DELETE FROM {table}")  # type: ignore[arg-type]  # noqa: S608
+
+
+async def test_the_page_of_the_guard_over_campaigns_passes(main: House, window: Any):
+    page: Page = await window(main)
+    url = f"{main.settings.url}/house/delivery/guard"
+    assert await walk(page, [url]) == []
+    async with await connect(main.settings, "system", autocommit=True) as db:
+        row = await one(
+            db,
+            """WITH w AS (INSERT INTO workspace (slug, name)
+                          VALUES ('stopped', 'A-workspace-with-a-long-word-for-its-name')
+                          RETURNING id)
+               INSERT INTO sending_guard (workspace_id, paused_at, paused_why)
+               SELECT id, now(), repeat('Two campaigns within seven days had to be paused. ', 4) FROM w
+               RETURNING workspace_id AS id""",
+        )
+        try:
+            assert await walk(page, [url, f"{url}?ask=lift-{row['id']}"]) == []
+        finally:
+            await db.execute("DELETE FROM workspace WHERE slug = 'stopped'")
 
 
 async def test_the_page_of_reputation_passes_empty_and_full(main: House, window: Any):

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from thurn.campaigns.why import why
 from thurn.db.fetch import rows
 from thurn.delivery.providers import PROVIDERS
 from thurn.problems import Conflict, Invalid, NotFound
@@ -89,5 +90,6 @@ async def _page(request: Request, viewer: Viewer, db: Any, status: int = 200, **
         workspaces=workspaces,
         providers=[(name, words.PROVIDERS.get(name, name)) for name in PROVIDERS],
         typed={"error": "", "reason": "", **typed},
+        what_of=lambda category: why(category, "deferred").what,
         tab="queue",
     )
