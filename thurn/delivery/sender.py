@@ -38,8 +38,9 @@ from thurn.settings import Settings
 
 log = structlog.get_logger()
 
-SESSIONS = 16  # connections to `out`: each waits for a disk write per mail, so some must wait at the same time
-DEPTH = 2  # mails unanswered per connection: the next one is there when the last one is done
+# Connections to `out`: each waits for a disk write per mail, so some must wait at the same time; more of them get into
+# each other's way in the queue's folder. And mails unanswered per connection: the next one is there when one is done.
+SESSIONS, DEPTH = 8, 4
 BATCH = 100  # deliveries a claim
 BACKLOG = 200  # claimed and not yet written; pause and cancel act on all the others
 _IDLE = 0.3  # seconds between looks for work
