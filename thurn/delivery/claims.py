@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import structlog
+
 from thurn.audience.barring import condition
 from thurn.db.connect import Connection
 from thurn.delivery.outcomes import Outcome, append
+
+log = structlog.get_logger()
 
 # A campaign at a provider. One index probe for each, however long the queue is: LIMIT keeps the planner from
 # joining all that waits. `speed`: mails a minute.
@@ -149,6 +153,15 @@ async def stopped(db: Connection, campaigns: list[int]) -> set[int]:
         [campaigns],
     )
     return {row["id"] async for row in rows}
+
+
+async def pause(db: Connection, campaign: int, reason: str) -> None:
+    """Pause a campaign that cannot be sent, and say why."""
+    log.warning("campaign paused", campaign=campaign, reason=reason)
+    await db.execute(
+        "UPDATE campaign SET state = 'paused', state_reason = %s WHERE id = %s AND state = 'sending'",
+        [reason, campaign],
+    )
 
 
 async def begin_life(db: Connection, node: str, *, first: bool = True) -> int:

@@ -5,13 +5,11 @@ a mail is written to one connection once; no answer means unknown, and unknown i
 """
 
 import asyncio
-import fcntl
 import signal
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psycopg
 import structlog
@@ -19,7 +17,7 @@ import uvloop
 
 from thurn.db.connect import Connection, connect
 from thurn.delivery.board import Board
-from thurn.delivery.claims import Claim, Lane, begin_life, claim, open_lanes, stopped
+from thurn.delivery.claims import Claim, Lane, begin_life, claim, open_lanes, pause, stopped
 from thurn.delivery.compose import Composer, Unsendable
 from thurn.delivery.composers import Composers, NotReady
 from thurn.delivery.disk import Disk
@@ -28,7 +26,7 @@ from thurn.delivery.out_queue import client_ports
 from thurn.delivery.outcomes import Kind, Outcome, append
 from thurn.delivery.pacing import Buckets, Wish, allot
 from thurn.delivery.reconcile import Unknown, declare_lost, leases_of, settle, settle_former
-from thurn.delivery.sessions import RENEWED, Served, SessionBook
+from thurn.delivery.sessions import RENEWED, Served, SessionBook, alone
 from thurn.heartbeat import beat
 from thurn.log import configure_logging
 from thurn.mail.smtp import NotConnected, Reply, Session, Unanswered
@@ -159,12 +157,12 @@ class Sender:
                 if not self._settings.joined:
                     await drained(db)
                 cleared = time.monotonic()
-            pause = 0.005
+            rest = 0.005
             if self._ready.qsize() < BACKLOG:
                 turn += 1
                 if not (self._board.names and await self._disk.has_room(db) and await self._claim_round(db, turn)):
-                    pause = _BUSY if self._ready.qsize() else _IDLE
-            await asyncio.sleep(pause)
+                    rest = _BUSY if self._ready.qsize() else _IDLE
+            await asyncio.sleep(rest)
 
     async def _claim_round(self, db: Connection, turn: int) -> int:
         """One batch of each lane in turn: a campaign with a million does not starve one with ten."""
@@ -196,13 +194,13 @@ class Sender:
         try:
             composer = await self._composers.get(db, lane.campaign)
         except NotReady as error:
-            await self._pause(db, lane.campaign, str(error))
+            await pause(db, lane.campaign, str(error))
             return 0
         except psycopg.Error:
             raise
         except Exception:  # one campaign must not stop all the others
             log.exception("a campaign can't be prepared", campaign=lane.campaign)
-            await self._pause(db, lane.campaign, _OUR_FAULT)
+            await pause(db, lane.campaign, _OUR_FAULT)
             return 0
         # Taken before and given back after: if the answer is lost the mails are claimed all the same.
         self._take(lane, key, n)
@@ -229,13 +227,6 @@ class Sender:
                     "INSERT INTO queue_retry (node, provider) VALUES (%s, %s)", [self._settings.node, provider]
                 )
             await asyncio.sleep(_LOOK)
-
-    async def _pause(self, db: Connection, campaign: int, reason: str) -> None:
-        log.warning("campaign paused", campaign=campaign, reason=reason)
-        await db.execute(
-            "UPDATE campaign SET state = 'paused', state_reason = %s WHERE id = %s AND state = 'sending'",
-            [reason, campaign],
-        )
 
     async def _obey(self, db: Connection) -> None:
         """Pause and cancel act on what is claimed and not written, too: `out` may be slow, and the backlog long."""
@@ -397,16 +388,9 @@ class Sender:
                 log.info("unknown deliveries settled", handed_over=found, queued_again=returned)
 
 
-def _alone(settings: Settings) -> object:
-    """Hold the node's sender lock for as long as the process lives; waits for a former life to be gone."""
-    file = Path(settings.state / "run" / "sender.lock").open("w")  # noqa: SIM115 - held until the process ends
-    fcntl.flock(file, fcntl.LOCK_EX)
-    return file
-
-
 def main(settings: Settings) -> None:
     """Run until told to stop."""
     configure_logging("sender")
-    lock = _alone(settings)
+    lock = alone(settings)
     uvloop.run(Sender(settings).run())
     del lock

@@ -5,9 +5,12 @@ it has read. What proves the end of a session is the server's own word: its `dis
 serves somebody else, or is gone.
 """
 
+import fcntl
 import os
 import re
 from pathlib import Path
+
+from thurn.settings import Settings
 
 Served = tuple[int, int]  # process of the server, port of ours
 
@@ -86,3 +89,10 @@ def _is_smtpd(pid: int) -> bool:
         return Path(f"/proc/{pid}/comm").read_text() == "smtpd\n"
     except OSError:
         return False
+
+
+def alone(settings: Settings) -> object:
+    """Hold the node's sender lock for as long as the process lives; waits for a former life to be gone."""
+    file = Path(settings.state / "run" / "sender.lock").open("w")  # noqa: SIM115 - held until the process ends
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
