@@ -59,6 +59,7 @@ FORGED = Token.fresh().seal({"node": "evil", "settings": {}}, "n").encode()
         (200, b'{"sealed": "' + FORGED + b'"}', "an answer that is not Thurn's"),
         (403, b'{"error": "This token is not known here."}', "says no: This token is not known here."),
     ],
+    ids=["html", "missing", "elsewhere", "list", "number", "forged", "refused"],
 )
 def test_whoever_answers_wrongly_leaves_nothing_behind(tmp_path: Path, status: int, body: bytes, why: str) -> None:
     with somebody(status, body) as url:
