@@ -1,13 +1,17 @@
 """Clients that are not ours: swaks and curl, as two people."""
 
+import imaplib
 import subprocess
 import uuid
 from pathlib import Path
 
+import psycopg
 import pytest
-from stackworld import PASSWORD, RESI, XAVER, message, wait_for
+from stackworld import PASSWORD, RESI, XAVER, imap, message, wait_for
 
+from thurn.db.connect import conninfo
 from thurn.settings import Settings
+from thurn.stack.open_sessions import Doorman
 
 pytestmark = pytest.mark.stack
 
@@ -70,3 +74,27 @@ def test_curl_sends_over_starttls(stack: Settings, tmp_path: Path) -> None:
 def test_swaks_is_refused_with_a_wrong_password_and_as_somebody_else(stack: Settings) -> None:
     assert swaks(stack, "submission", "x", "wrong") == 28, "its code for a refused sign-in"
     assert swaks(stack, "submission", "x", PASSWORD, "--from", "a_b@brotzeit.example") == 24, "for refused recipients"
+
+
+def test_the_open_sessions_of_a_disabled_mailbox_end_and_nobody_elses(stack: Settings) -> None:
+    address = "leaves@brotzeit.example"
+    with psycopg.connect(conninfo(stack, "system")) as db:
+        db.execute(
+            """INSERT INTO mailbox (workspace_id, domain_id, address, password_hash)
+               SELECT workspace_id, domain_id, %s, password_hash FROM mailbox WHERE address = %s""",
+            [address, RESI],
+        )
+    with imap(stack, address) as phone, imap(stack, RESI) as other:
+        phone.select("INBOX")
+        doorman = Doorman(stack)
+        assert doorman.look() == []
+        with psycopg.connect(conninfo(stack, "system")) as db:
+            db.execute("UPDATE mailbox SET enabled = false WHERE address = %s", [address])
+        assert Doorman(stack).look() == [address]
+        assert doorman.look() == [], "it looks now and then, not always"
+        with pytest.raises(imaplib.IMAP4.abort):
+            phone.noop()
+        phone.state = "LOGOUT"  # there is nobody to say goodbye to
+        assert other.noop()[0] == "OK"
+        with pytest.raises(imaplib.IMAP4.error):
+            imap(stack, address).__enter__()

@@ -21,6 +21,7 @@ from thurn.nodes.watch import Watch
 from thurn.settings import Settings
 from thurn.stack.files import File, place
 from thurn.stack.logrotate import rotate
+from thurn.stack.open_sessions import Doorman
 from thurn.stack.out_control import tend
 from thurn.stack.postfix_out import TRANSPORTS
 from thurn.stack.removed import destroy_due
@@ -114,13 +115,17 @@ def main(settings: Settings) -> None:
         signal.signal(number, stop)
     sign = settings.state / "run" / "keeper.alive"
     kept = sources(OF_NODE if settings.joined else FEATURES)
-    machines = Watch(settings)
+    machines, doorman = Watch(settings), Doorman(settings)
     # The sender suspends lanes and opens them again in this table, and that should act at once.
     table = settings.state / TRANSPORTS
     while going:
         before = changed_at(table)
         step(settings, kept)
         tidy(settings)
+        try:
+            doorman.look()
+        except (psycopg.Error, OSError, subprocess.SubprocessError) as error:
+            log.warning("cannot end sessions", error=str(error))
         try:
             machines.look()
         except (psycopg.Error, OSError) as error:

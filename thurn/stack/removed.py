@@ -6,7 +6,6 @@ below `<state>/mail` is ever touched, and no link is followed on the way.
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import psycopg
@@ -14,6 +13,7 @@ import structlog
 
 from thurn.db.connect import conninfo
 from thurn.settings import Settings
+from thurn.stack.open_sessions import close
 
 log = structlog.get_logger()
 _AT_A_TIME = 20
@@ -46,7 +46,7 @@ def _one(settings: Settings, db: psycopg.Connection, number: int) -> int:
     if row is None:
         return 0
     address, home = row
-    _close_sessions(settings, address)
+    close(settings, address)  # whoever is still signed in would write into a folder that is going
     remove(settings.state / "mail", home)
     db.execute("DELETE FROM removed_mailbox WHERE mailbox_id = %s", [number])
     log.info("destroyed the mail of a removed mailbox", address=address, mailbox_id=number)
@@ -75,12 +75,3 @@ def remove(mail: Path, home: str) -> None:
         pass
     finally:
         os.close(inner)
-
-
-def _close_sessions(settings: Settings, address: str) -> None:
-    """Whoever is still signed in would write into a folder that is going."""
-    config = settings.state / "dovecot" / "etc" / "dovecot.conf"
-    if config.exists():
-        subprocess.run(
-            ("doveadm", "-c", str(config), "kick", address), capture_output=True, timeout=20, check=False
-        )  # fmt: skip
