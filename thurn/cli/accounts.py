@@ -7,9 +7,8 @@ import typer
 
 from thurn.accounts import passwords
 from thurn.accounts.service import create_account, create_api_key
-from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
+from thurn.cli.common import Json, State, Workspace, emit, in_workspace
 from thurn.db.connect import Connection
-from thurn.problems import Problem
 from thurn.settings import Settings
 
 Stdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
@@ -42,10 +41,7 @@ def user_create(
         account = await create_account(db, email=email, name=name, password=password, workspace=workspace_id)
         return account, f"{settings.url}/sign-in"
 
-    try:
-        account, url = in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))
+    account, url = in_workspace(state, workspace, work)
     data: dict[str, object] = {"id": account, "email": email, "url": url}
     text = f"{email} can sign in at {url}"
     if not password_stdin:
@@ -63,8 +59,5 @@ def key_create(
         number, key = await create_api_key(db, workspace_id, name)
         return number, key, f"{settings.url}/api/v1"
 
-    try:
-        number, key, url = in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))
+    number, key, url = in_workspace(state, workspace, work)
     emit({"id": number, "key": key, "url": url}, as_json, f"{key}\nShown this once. The API is at {url}.")

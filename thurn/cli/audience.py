@@ -14,7 +14,6 @@ from thurn.audience.imports import create_import, rejects_csv, start_import, upl
 from thurn.audience.service import ensure_list
 from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
 from thurn.db.connect import Connection, Row
-from thurn.problems import Problem
 from thurn.settings import Settings, load_settings
 
 ListName = Annotated[str, typer.Option("--list", help="The list to add them to; made when it is missing.")]
@@ -49,10 +48,7 @@ def import_file(
             number = await start_import(db, workspace_id, list_id=list_id, filename=file.name, path=path)
         return number, workspace_id
 
-    try:
-        number, workspace_id = in_workspace(state, workspace, prepare)
-    except Problem as problem:
-        fail(str(problem))
+    number, workspace_id = in_workspace(state, workspace, prepare)
     if not wait:
         emit({"id": number, "state": "waiting"}, as_json, f"Import {number} waits for the worker.")
         return

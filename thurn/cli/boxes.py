@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from thurn.audience.csvfile import NotCsv
-from thurn.cli.common import Json, State, Workspace, emit, fail
-from thurn.cli.mailhost import Address, mailbox, run
+from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
+from thurn.cli.mailhost import Address, mailbox
 from thurn.db.connect import Connection
 from thurn.mailhost import aliases, app_passwords, bulk, forwards, mailboxes
 from thurn.mailhost.bulk import line
@@ -51,7 +51,7 @@ def mailbox_set(
         if enabled is not None:
             await mailboxes.set_enabled(db, address, enabled=enabled)
 
-    run(state, workspace, work)
+    in_workspace(state, workspace, work)
     print(f"{address} is changed.")
 
 
@@ -71,7 +71,7 @@ def mailbox_forward(
         kept = await forwards.put(db, workspace_id, row["id"], targets=targets or [], keep_copy=keep)
         return {"targets": list(kept.targets), "keep_copy": kept.keep_copy}
 
-    done = run(state, workspace, work)
+    done = in_workspace(state, workspace, work)
     to = ", ".join(done["targets"])
     emit(done, as_json, f"Mail of {address} is sent on to {to}." if to else f"Mail of {address} stays there.")
 
@@ -103,10 +103,10 @@ def mailbox_import(
 
     found: list[bulk.Made] = []
     if check:
-        found = run(state, workspace, look)
+        found = in_workspace(state, workspace, look)
     else:
         while len(found) < len(wanted):
-            found += run(state, workspace, make)
+            found += in_workspace(state, workspace, make)
             if sys.stderr.isatty():
                 print(f"\r{len(found):,} of {len(wanted):,}", end="", file=sys.stderr, flush=True)
     if as_json:
@@ -134,7 +134,7 @@ def app_password_add(
         number, secret = await app_passwords.create(db, workspace_id, row["id"], name=name)
         return {"id": number, "password": secret}
 
-    made = run(state, workspace, work)
+    made = in_workspace(state, workspace, work)
     emit(made, as_json, f"App password {made['id']}: {made['password']}\nIt is not shown again.")
 
 
@@ -147,7 +147,7 @@ def app_password_list(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> list[dict[str, Any]]:
         return await app_passwords.of_mailbox(db, (await mailboxes.get_mailbox(db, address))["id"])
 
-    rows = run(state, workspace, work)
+    rows = in_workspace(state, workspace, work)
     lines = [f"{row['id']:>6}  {row['name']}  {row['last_used_at'] or 'never used'}" for row in rows]
     emit(rows, as_json, "\n".join(lines) or "None.")
 
@@ -162,7 +162,7 @@ def app_password_revoke(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
         await app_passwords.revoke(db, (await mailboxes.get_mailbox(db, address))["id"], number)
 
-    run(state, workspace, work)
+    in_workspace(state, workspace, work)
     print("It is revoked.")
 
 
@@ -178,7 +178,7 @@ def alias_add(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
         await aliases.add(db, workspace_id, address=address, target=target)
 
-    run(state, workspace, work)
+    in_workspace(state, workspace, work)
     print(f"{address} leads to {target}.")
 
 
@@ -194,7 +194,7 @@ def alias_remove(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
         await aliases.remove(db, address=address, target=target)
 
-    run(state, workspace, work)
+    in_workspace(state, workspace, work)
     print(f"{address} leads to {target} no longer.")
 
 
@@ -208,7 +208,7 @@ def alias_list(as_json: Json = False, state: State = None, workspace: Workspace 
             found += rows
         return {"aliases": found, "domains": await aliases.alias_domains(db)}
 
-    known = run(state, workspace, work)
+    known = in_workspace(state, workspace, work)
     lines = [f"{row['address']} -> {', '.join(row['targets'])}" for row in known["aliases"]]
     lines += [f"every address at {row['name']} -> the same at {row['target']}" for row in known["domains"]]
     emit(known, as_json, "\n".join(lines) or "No aliases yet. Make one: thurn alias add ADDRESS TARGET")
@@ -226,5 +226,5 @@ def alias_domain(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
         await aliases.lead_domain(db, name, target or None)
 
-    run(state, workspace, work)
+    in_workspace(state, workspace, work)
     print(f"Every address at {name} is the same at {target}." if target else f"{name} is a domain of its own.")

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from thurn.db.connect import Connection, connect
+from thurn.problems import Problem
 from thurn.settings import Settings, load_settings
 
 T = TypeVar("T")
@@ -31,7 +32,10 @@ def emit(data: Any, as_json: bool, text: str) -> None:
 
 
 def in_workspace(state: Path | None, workspace: str, work: Callable[[Connection, int, Settings], Awaitable[T]]) -> T:
-    """Run `work(db, workspace_id, settings)` in one transaction as `thurn_app`, which sees that workspace only."""
+    """Run `work(db, workspace_id, settings)` in one transaction as `thurn_app`, which sees that workspace only.
+
+    A `Problem` is said in its own words on standard error, and the command fails.
+    """
 
     async def run() -> T:
         settings = load_settings(state)
@@ -42,4 +46,24 @@ def in_workspace(state: Path | None, workspace: str, work: Callable[[Connection,
             await db.execute("SELECT set_config('thurn.workspace', %s, true)", [str(row["id"])])
             return await work(db, row["id"], settings)
 
-    return asyncio.run(run())
+    return _said(run())
+
+
+def in_house(state: Path | None, work: Callable[[Connection, Settings], Awaitable[T]]) -> T:
+    """Run `work(db, settings)` in one transaction as `thurn_system`, for what is the operator's; problems as above."""
+
+    async def run() -> T:
+        settings = load_settings(state)
+        if settings.joined:
+            fail(f"This machine only sends. Run the command on the one of {settings.joined}.")
+        async with await connect(settings, "system") as db, db.transaction():
+            return await work(db, settings)
+
+    return _said(run())
+
+
+def _said(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except Problem as problem:
+        fail(str(problem))

@@ -1,21 +1,16 @@
 """Commands for sending addresses, pools and rules, and limits of providers."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from thurn.cli.common import Json, State, emit, fail
-from thurn.db.connect import Connection, connect
+from thurn.cli.common import Json, State, emit, in_house
+from thurn.db.connect import Connection
 from thurn.delivery import egress as addresses
 from thurn.delivery import limits, pools
 from thurn.delivery.egress_check import check
-from thurn.problems import Problem
-from thurn.settings import Settings, load_settings
+from thurn.settings import Settings
 from thurn.warmup import service as warmup
-
-T = TypeVar("T")
 
 egress = typer.Typer(no_args_is_help=True, help="Sending addresses: where mail leaves, and under which name.")
 pool = typer.Typer(no_args_is_help=True, help="Pools of sending addresses, and which mail uses which.")
@@ -32,20 +27,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(provider, name="provider")
 
 
-def _run(state: Any, work: Callable[[Connection, Settings], Awaitable[T]]) -> T:
-    """`work` in one transaction; what it says no with goes to standard error."""
-
-    async def run() -> T:
-        settings = load_settings(state)
-        async with await connect(settings, "system") as db, db.transaction():
-            return await work(db, settings)
-
-    try:
-        return asyncio.run(run())
-    except Problem as problem:
-        fail(str(problem))
-
-
 def _line(row: dict[str, Any]) -> str:
     where = " ".join(filter(None, (row["bind4"], row["bind6"]))) or "(the system chooses)"
     inside = ", ".join(member["name"] for member in row["pools"]) or "no pool"
@@ -57,7 +38,7 @@ def _line(row: dict[str, Any]) -> str:
 @egress.command("list")
 def egress_list(as_json: Json = False, state: State = None) -> None:
     """List sending addresses with what the last check has found."""
-    found = _run(state, lambda db, _: addresses.listed(db))
+    found = in_house(state, lambda db, _: addresses.listed(db))
     emit({"egresses": found}, as_json, "\n".join(map(_line, found)))
 
 
@@ -81,7 +62,7 @@ def egress_add(
             await warmup.start(db, name.strip().lower(), who="command line")
         return await check(db, name.strip().lower(), settings)
 
-    made = _run(state, work)
+    made = in_house(state, work)
     emit(made, as_json, _line(made))
 
 
@@ -100,14 +81,14 @@ def egress_set(
     async def work(db: Connection, settings: Settings) -> dict[str, Any]:
         return await addresses.change(db, settings, name, bind4=bind4, bind6=bind6, helo=helo, enabled=use)
 
-    row = _run(state, work)
+    row = in_house(state, work)
     emit(row, as_json, _line(row))
 
 
 @egress.command("check")
 def egress_check(name: Name, as_json: Json = False, state: State = None) -> None:
     """Look whether this server has the address and whether reverse DNS is right; 1 if something is bad."""
-    row = _run(state, lambda db, settings: check(db, name, settings))
+    row = in_house(state, lambda db, settings: check(db, name, settings))
     emit(row, as_json, _line(row))
     if any(each["level"] == "bad" for each in row["checks"]):
         raise typer.Exit(1)
@@ -125,7 +106,7 @@ def egress_remove(
     async def work(db: Connection, settings: Settings) -> None:
         await addresses.remove(db, name, now=now)
 
-    _run(state, work)
+    in_house(state, work)
     emit(
         {"removed": name, "now": now},
         as_json,
@@ -140,7 +121,7 @@ def pool_list(as_json: Json = False, state: State = None) -> None:
     async def work(db: Connection, settings: Settings) -> dict[str, Any]:
         return {"pools": await pools.listed(db), "rules": await pools.rules(db)}
 
-    found = _run(state, work)
+    found = in_house(state, work)
     lines = []
     for each in found["pools"]:
         inside = ", ".join(f"{m['name']} ({m['weight']})" for m in each["members"]) or "empty"
@@ -155,14 +136,14 @@ def pool_list(as_json: Json = False, state: State = None) -> None:
 @pool.command("add")
 def pool_add(name: Pool, as_json: Json = False, state: State = None) -> None:
     """Add a pool."""
-    made = _run(state, lambda db, _: pools.add(db, name))
+    made = in_house(state, lambda db, _: pools.add(db, name))
     emit(made, as_json, f"The pool {made['name']} is empty: put a sending address into it with `thurn pool put`.")
 
 
 @pool.command("remove")
 def pool_remove(name: Pool, as_json: Json = False, state: State = None) -> None:
     """Remove a pool that no rule leads to."""
-    _run(state, lambda db, _: pools.remove(db, name))
+    in_house(state, lambda db, _: pools.remove(db, name))
     emit({"removed": name}, as_json, f"The pool {name} is gone.")
 
 
@@ -175,14 +156,14 @@ def pool_put(
     state: State = None,
 ) -> None:
     """Put a sending address into a pool, or change its weight."""
-    row = _run(state, lambda db, _: pools.put_member(db, name, member, weight=weight))
+    row = in_house(state, lambda db, _: pools.put_member(db, name, member, weight=weight))
     emit(row, as_json, f"{member} carries mail of {name}.")
 
 
 @pool.command("drop")
 def pool_drop(name: Pool, member: Name, as_json: Json = False, state: State = None) -> None:
     """Take a sending address out of a pool."""
-    _run(state, lambda db, _: pools.drop_member(db, name, member))
+    in_house(state, lambda db, _: pools.drop_member(db, name, member))
     emit({"dropped": member}, as_json, f"{member} carries no mail of {name} any more.")
 
 
@@ -200,7 +181,7 @@ def pool_rule(
     async def work(db: Connection, settings: Settings) -> dict[str, Any]:
         return await pools.put_rule(db, stream=stream, pool=name, workspace=workspace, campaign=campaign)
 
-    made = _run(state, work)
+    made = in_house(state, work)
     emit(made, as_json, f"Rule {made['id']}: {stream} uses {name}.")
 
 
@@ -211,14 +192,14 @@ def pool_unrule(
     state: State = None,
 ) -> None:
     """Remove a rule; the next wider one counts."""
-    _run(state, lambda db, _: pools.drop_rule(db, rule))
+    in_house(state, lambda db, _: pools.drop_rule(db, rule))
     emit({"removed": rule}, as_json, "The rule is gone.")
 
 
 @provider.command("list")
 def provider_list(as_json: Json = False, state: State = None) -> None:
     """List the book of providers and what is set instead."""
-    found = _run(state, lambda db, _: limits.listed(db))
+    found = in_house(state, lambda db, _: limits.listed(db))
     lines = []
     for entry in found:
         rate = entry["rate_per_minute"] or "no limit"
@@ -246,5 +227,5 @@ def provider_set(
     values = {
         "connections": connections, "per_connection": per_connection, "rate_per_minute": rate, "backoff": backoff
     }  # fmt: skip
-    entry = _run(state, lambda db, _: limits.put(db, name, values, egress=egress_name))
+    entry = in_house(state, lambda db, _: limits.put(db, name, values, egress=egress_name))
     emit(entry, as_json, f"Limits at {entry['title']} are set.")

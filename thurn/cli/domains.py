@@ -12,7 +12,6 @@ from thurn.db.connect import Connection, Row
 from thurn.dns import publishing
 from thurn.dns.changes import Change
 from thurn.mailhost import domain_settings, rotate, service
-from thurn.problems import Problem
 from thurn.settings import Settings
 
 _SHOWN = ("mta_sts_mode", "tls_reports", "dmarc_policy", "tracking_host", "bimi_logo", "rotate_months")
@@ -40,10 +39,7 @@ def domain_settings_(
         )  # fmt: skip
         return await service.get_domain(db, name)
 
-    try:
-        row = in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))
+    row = in_workspace(state, workspace, work)
     shown = {key: row[key] for key in _SHOWN}
     emit(shown, as_json, "\n".join(f"{key.replace('_', '-'):14} {value}" for key, value in shown.items()))
 
@@ -63,10 +59,7 @@ def domain_rotate(
         await (rotate.cancel(db, row) if cancel else rotate.start(db, row, settings))
         return list((await service.get_domain(db, name))["keys"])
 
-    try:
-        keys = in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))
+    keys = in_workspace(state, workspace, work)
     lines = [f"{key['state']:10} {key['selector']}" for key in keys]
     hint = [] if cancel else [f"Publish the new ones: thurn domain show {name}, or thurn domain publish {name}"]
     emit(keys, as_json, "\n".join([*lines, *hint]))
@@ -102,10 +95,7 @@ def domain_publisher(
             await publishing.put(db, row, settings, provider=provider, zone=zone, access=access)
         return await publishing.get(db, row)
 
-    try:
-        found = in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))
+    found = in_workspace(state, workspace, work)
     text = f"{found['provider']}, zone {found['zone']}" if found else "Thurn does not know where the DNS is kept."
     emit(found, as_json, text)
 
@@ -124,10 +114,7 @@ def domain_publish(
         row = await service.get_domain(db, name)
         return await (publishing.preview if dry_run else publishing.publish)(db, row, settings)
 
-    try:
-        found = in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))
+    found = in_workspace(state, workspace, work)
     emit(
         {"published": not dry_run, "changes": [change.as_json() for change in found]},
         as_json,

@@ -10,7 +10,6 @@ import typer
 
 from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
 from thurn.db.connect import Connection
-from thurn.problems import Problem
 from thurn.settings import Settings
 
 _WORDS = {
@@ -134,9 +133,6 @@ def show(
         row = await returned.get(db, number, operator=workspace == "main")
         return {**row, "raw": returned.source(row["raw"])}
 
-    try:
-        row = in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))
+    row = in_workspace(state, workspace, work)
     head = [f"{name}: {row[name]}" for name in ("received_at", "kind", "address", "sender", "recipient", "campaign")]
     emit(row, as_json, "\n".join([row["effect"] or row["summary"], *head, "", row["raw"] or "The mail is not kept."]))

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
+from thurn.cli.common import Json, State, Workspace, emit, in_workspace
 from thurn.db.connect import Connection
 from thurn.feeds import service
-from thurn.problems import Problem
 from thurn.settings import Settings
 
 feed = typer.Typer(no_args_is_help=True, help="Bounces from elsewhere: mailboxes that are read, services that call.")
@@ -43,7 +42,7 @@ def add(
         new = service.New(name, kind, secret, host, port, user, fingerprint, folder, afterwards, target)
         return await _shown(db, await service.add(db, workspace_id, new, settings=settings), settings)
 
-    _say(_run(state, workspace, work), as_json)
+    _say(in_workspace(state, workspace, work), as_json)
 
 
 @feed.command("list")
@@ -53,7 +52,7 @@ def list_feeds(as_json: Json = False, state: State = None, workspace: Workspace 
     async def work(db: Connection, workspace_id: int, settings: Settings) -> Any:
         return await service.feed_page(db, limit=1000)
 
-    found = _run(state, workspace, work)
+    found = in_workspace(state, workspace, work)
     emit(found, as_json, "\n".join(_line(row) for row in found) or "There is no feed yet.")
 
 
@@ -64,7 +63,7 @@ def show(number: Number, as_json: Json = False, state: State = None, workspace: 
     async def work(db: Connection, workspace_id: int, settings: Settings) -> dict[str, Any]:
         return await _shown(db, number, settings)
 
-    _say(_run(state, workspace, work), as_json)
+    _say(in_workspace(state, workspace, work), as_json)
 
 
 @feed.command("enable")
@@ -86,7 +85,7 @@ def remove(number: Number, as_json: Json = False, state: State = None, workspace
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
         await service.remove(db, number)
 
-    _run(state, workspace, work)
+    in_workspace(state, workspace, work)
     emit({"removed": number}, as_json, f"Feed {number} is gone.")
 
 
@@ -95,7 +94,7 @@ def _switch(number: int, *, enabled: bool, as_json: bool, state: Path | None, wo
         await service.switch(db, number, enabled=enabled)
         return await service.get(db, number)
 
-    _say(_run(state, workspace, work), as_json)
+    _say(in_workspace(state, workspace, work), as_json)
 
 
 async def _shown(db: Connection, number: int, settings: Settings) -> dict[str, Any]:
@@ -103,13 +102,6 @@ async def _shown(db: Connection, number: int, settings: Settings) -> dict[str, A
     if row["hook"]:
         row["url"] = service.address(row, settings.url, await service.secret_of(db, number, settings))
     return row
-
-
-def _run(state: Path | None, workspace: str, work: Any) -> Any:
-    try:
-        return in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))
 
 
 def _say(row: dict[str, Any], as_json: bool) -> None:

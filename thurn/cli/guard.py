@@ -7,11 +7,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from thurn.cli.common import Json, State, emit, fail, in_workspace
+from thurn.cli.common import Json, State, emit, in_workspace
 from thurn.db.connect import Connection
 from thurn.guard import bans, figures
-from thurn.problems import Problem
-from thurn.settings import Settings
 
 T = TypeVar("T")
 
@@ -92,10 +90,4 @@ def guard_allow(
 
 
 def _run(state: Path | None, work: Callable[[Connection], Awaitable[T]]) -> T:
-    async def in_main(db: Connection, workspace: int, settings: Settings) -> T:
-        return await work(db)
-
-    try:
-        return in_workspace(state, "main", in_main)
-    except Problem as problem:
-        fail(str(problem))
+    return in_workspace(state, "main", lambda db, _, __: work(db))

@@ -6,12 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
+from thurn.cli.common import Json, State, Workspace, emit, in_workspace
 from thurn.db.connect import Connection
 from thurn.mailhost.mailboxes import get_mailbox
 from thurn.portal import changes, filters, sessions, two_factor
 from thurn.portal.sieve import Absence
-from thurn.problems import Problem
 from thurn.settings import Settings
 
 Address = Annotated[str, typer.Argument(help="The address, for example anna@brotzeit.example.")]
@@ -90,8 +89,5 @@ def _day(given: datetime | None) -> date | None:
 
 
 def _say(state: Any, workspace: str, work: Any, as_json: bool, text: str) -> None:
-    try:
-        done: dict[str, Any] = in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))
+    done: dict[str, Any] = in_workspace(state, workspace, work)
     emit(done, as_json, text.replace("{status}", str(done.get("status"))).replace("{body}", str(done.get("body"))))

@@ -1,26 +1,22 @@
 """Commands for domains and mailboxes."""
 
 import sys
-from collections.abc import Awaitable, Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from thurn.cli import mailbox_portal
-from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
+from thurn.cli.common import Json, State, Workspace, emit, in_workspace
 from thurn.db.connect import Connection
 from thurn.dns.check import check_domain
 from thurn.dns.facts import facts
 from thurn.dns.records import Record, records, zone_file
 from thurn.dns.verdicts import Check
 from thurn.mailhost import mailboxes, removed, service
-from thurn.problems import Problem
 from thurn.settings import Settings
 from thurn.web.words import count, size
-
-T = TypeVar("T")
 
 domain = typer.Typer(no_args_is_help=True, help="Domains that mail is sent from and received for.")
 mailbox = typer.Typer(no_args_is_help=True, help="Mailboxes of people.")
@@ -48,7 +44,7 @@ def domain_add(name: Name, as_json: Json = False, state: State = None, workspace
         row = await service.get_domain_by_id(db, domain_id)
         return row["name"], records(facts(row, settings))
 
-    stored, wanted = run(state, workspace, work)
+    stored, wanted = in_workspace(state, workspace, work)
     text = f"{stored} is added. Publish these records where its DNS is kept, then run: thurn domain check {stored}\n"
     emit(_published(wanted), as_json, f"{text}\n{_listing(wanted)}")
 
@@ -90,7 +86,7 @@ def domain_check(name: Name, as_json: Json = False, state: State = None, workspa
     async def work(db: Connection, workspace_id: int, settings: Settings) -> list[Check]:
         return await check_domain(db, (await service.get_domain(db, name))["id"], settings)
 
-    checks = run(state, workspace, work)
+    checks = in_workspace(state, workspace, work)
     verified = all(check.level in ("ok", "warn") for check in checks if check.record.required)
     emit(
         {"verified": verified, "checks": [check.as_json() for check in checks]},
@@ -117,13 +113,13 @@ def domain_remove(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
         await service.remove_domain(db, name, destroy=destroy)
 
-    row = run(state, workspace, look)
+    row = in_workspace(state, workspace, look)
     boxes = count(row["mailboxes"], "mailbox", "mailboxes")
     mails = f"{count(row['messages'], 'mail', 'mails')}, {size(row['bytes'])}"
     fate = "destroyed" if destroy else f"kept for {removed.DAYS} days"
     if not yes:
         typer.confirm(f"Remove {name} with its DKIM keys and {boxes}? Their mail ({mails}) is {fate}.", abort=True)
-    run(state, workspace, work)
+    in_workspace(state, workspace, work)
     print(f"{name} is removed. The mail of its mailboxes ({mails}) is {fate}.")
 
 
@@ -144,7 +140,7 @@ def mailbox_add(
         stored = mailboxes.stored(address)
         return {"address": stored} if given is not None else {"address": stored, "password": secret}
 
-    made = run(state, workspace, work)
+    made = in_workspace(state, workspace, work)
     shown = f"\nPassword: {made['password']}\nIt is not shown again." if "password" in made else ""
     emit(made, as_json, f"{made['address']} is ready.{shown}")
 
@@ -184,21 +180,13 @@ def mailbox_password(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> str:
         return await mailboxes.set_password(db, address, given)
 
-    secret = run(state, workspace, work)
+    secret = in_workspace(state, workspace, work)
     made = {"address": address} if given is not None else {"address": address, "password": secret}
     emit(
         made,
         as_json,
         "The password is changed." if given is not None else f"Password: {secret}\nIt is not shown again.",
     )
-
-
-def run(state: Path | None, workspace: str, work: Callable[[Connection, int, Settings], Awaitable[T]]) -> T:
-    """`in_workspace`, a problem said in its own words."""
-    try:
-        return in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))
 
 
 def _wanted(name: str, state: Path | None, workspace: str) -> tuple[list[Record], str]:
@@ -208,7 +196,7 @@ def _wanted(name: str, state: Path | None, workspace: str) -> tuple[list[Record]
         of = facts(await service.get_domain(db, name), settings)
         return records(of), zone_file(of, records(of))
 
-    return run(state, workspace, work)
+    return in_workspace(state, workspace, work)
 
 
 def _published(wanted: list[Record]) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
 from thurn.db.connect import Connection
 from thurn.moves import batch, service
 from thurn.moves.service import Source
-from thurn.problems import Problem
 from thurn.settings import Settings
 
 move = typer.Typer(no_args_is_help=True, help="Bring mailboxes here from other servers.")
@@ -41,7 +40,7 @@ def start(
         number = await service.start(db, workspace_id, address=address, source=source, settings=settings)
         return await service.get(db, number)
 
-    _say(_run(state, workspace, work), as_json)
+    _say(in_workspace(state, workspace, work), as_json)
 
 
 @move.command("many")
@@ -60,7 +59,7 @@ def many(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> list[batch.Done]:
         return await batch.start_many(db, workspace_id, data=data, settings=settings)
 
-    done = _run(state, workspace, work)
+    done = in_workspace(state, workspace, work)
     rows = [{"line": d.line, "address": d.address, "move": d.move_id, "problem": d.problem} for d in done]
     text = [f"{d.line:5} {d.address or '(none)'}: {d.problem or f'move {d.move_id} has begun'}" for d in done]
     emit(rows, as_json, "\n".join(text) or "The file has no line below the first.")
@@ -82,7 +81,7 @@ def status(
             return await service.move_page(db, limit=50)
         return await service.get(db, number) | {"problems": await service.problems(db, number, limit=1000)}
 
-    found = _run(state, workspace, work)
+    found = in_workspace(state, workspace, work)
     if number is not None:
         _say(found, as_json)
     else:
@@ -97,7 +96,7 @@ def cancel(number: Number, as_json: Json = False, state: State = None, workspace
         await service.cancel(db, number)
         return await service.get(db, number)
 
-    _say(_run(state, workspace, work), as_json)
+    _say(in_workspace(state, workspace, work), as_json)
 
 
 @move.command("resume")
@@ -108,14 +107,7 @@ def resume(number: Number, as_json: Json = False, state: State = None, workspace
         await service.resume(db, number)
         return await service.get(db, number)
 
-    _say(_run(state, workspace, work), as_json)
-
-
-def _run(state: Path | None, workspace: str, work: Any) -> Any:
-    try:
-        return in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))
+    _say(in_workspace(state, workspace, work), as_json)
 
 
 def _say(row: dict[str, Any], as_json: bool) -> None:

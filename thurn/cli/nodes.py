@@ -1,23 +1,18 @@
 """Commands for machines that send: let one join, join, look, remove, give up."""
 
-import asyncio
 import csv
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from thurn.cli.common import Json, State, emit, fail
-from thurn.db.connect import Connection, connect
+from thurn.cli.common import Json, State, emit, fail, in_house
+from thurn.db.connect import Connection
 from thurn.nodes import join as joining
 from thurn.nodes import service
-from thurn.problems import Problem
 from thurn.settings import Settings, load_settings
 from thurn.stack.checks import complaints
-
-T = TypeVar("T")
 
 node = typer.Typer(no_args_is_help=True, help="Machines that send.")
 Name = Annotated[str, typer.Argument(help="Name of the machine, for example berlin2.")]
@@ -27,22 +22,6 @@ def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.add_typer(node, name="node")
     app.command("join")(join)
-
-
-def _run(state: Any, work: Callable[[Connection, Settings], Awaitable[T]]) -> T:
-    """`work` in one transaction; what it says no with goes to standard error."""
-
-    async def run() -> T:
-        settings = load_settings(state)
-        if settings.joined:
-            fail(f"This machine only sends. Run the command on the one of {settings.joined}.")
-        async with await connect(settings, "system") as db, db.transaction():
-            return await work(db, settings)
-
-    try:
-        return asyncio.run(run())
-    except Problem as problem:
-        fail(str(problem))
 
 
 def join(
@@ -77,14 +56,14 @@ def _line(row: dict[str, Any]) -> str:
 @node.command("list")
 def node_list(as_json: Json = False, state: State = None) -> None:
     """List the machines that send."""
-    found = _run(state, lambda db, _: service.listed(db))
+    found = in_house(state, lambda db, _: service.listed(db))
     emit({"nodes": found}, as_json, "\n".join(map(_line, found)))
 
 
 @node.command("add")
 def node_add(name: Name, as_json: Json = False, state: State = None) -> None:
     """Let a machine join, and print the command for it. The token in it is good for an hour and for one machine."""
-    made = _run(state, lambda db, settings: service.add(db, settings, name))
+    made = in_house(state, lambda db, settings: service.add(db, settings, name))
     emit(
         made, as_json,
         f"Type this on the other machine, as root, within an hour:\n\n    {made['command']}\n    thurn up",
@@ -104,7 +83,7 @@ def node_show(
         found = {"node": await service.get(db, name), "campaigns": await service.campaigns(db, name)}
         return found | ({"people": await service.people(db, name)} if table or as_json else {})
 
-    found = _run(state, work)
+    found = in_house(state, work)
     if table and not as_json:
         write = csv.writer(sys.stdout)
         write.writerow(service.COLUMNS)
@@ -121,7 +100,7 @@ def node_show(
 @node.command("remove")
 def node_remove(name: Name, as_json: Json = False, state: State = None) -> None:
     """Have a machine leave: it takes nothing new, and goes when nothing of it is on its way."""
-    row = _run(state, lambda db, settings: service.remove(db, settings, name))
+    row = in_house(state, lambda db, settings: service.remove(db, settings, name))
     said = f"{name} takes nothing new and goes when nothing of it is on its way." if row else f"{name} never came."
     emit({"node": name, "state": row["state"] if row else None}, as_json, said)
 
@@ -137,7 +116,7 @@ def node_lost(
     state: State = None,
 ) -> None:
     """Give a machine up that never comes back. What it had taken becomes “unknown”, and is not sent again."""
-    n = _run(state, lambda db, settings: service.lose(db, settings, name, confirm=confirm, again=again))
+    n = in_house(state, lambda db, settings: service.lose(db, settings, name, confirm=confirm, again=again))
     emit(
         {"node": name, "deliveries": n}, as_json,
         f"{name} is given up. {n} deliveries are settled without it; `thurn node show {name} --csv` lists them.",

@@ -1,16 +1,13 @@
 """`thurn queue list|hold|release|retry`: what waits to be sent."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import typer
 
-from thurn.cli.common import Json, State, emit, fail
-from thurn.db.connect import Connection, connect
-from thurn.problems import Problem
+from thurn.cli.common import Json, State, emit, fail, in_house
+from thurn.db.connect import Connection
 from thurn.queue import service
-from thurn.settings import load_settings
 
 T = TypeVar("T")
 
@@ -85,13 +82,4 @@ def _held(hold: service.Hold) -> str:
 
 
 def _run(state: State, work: Callable[[Connection], Awaitable[T]]) -> T:
-    settings = load_settings(state)
-
-    async def inside() -> T:
-        async with await connect(settings, "system") as db:
-            return await work(db)
-
-    try:
-        return asyncio.run(inside())
-    except Problem as problem:
-        fail(str(problem))
+    return in_house(state, lambda db, _: work(db))

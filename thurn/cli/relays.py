@@ -1,19 +1,16 @@
 """Commands for relays."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, cast
 
 import typer
 
-from thurn.cli.common import Json, State, emit, fail
+from thurn.cli.common import Json, State, emit, fail, in_house
 from thurn.db.connect import Connection, connect
 from thurn.problems import Problem
 from thurn.relays import service
 from thurn.relays.watch import try_one
 from thurn.settings import Settings, load_settings
-
-T = TypeVar("T")
 
 relay = typer.Typer(no_args_is_help=True, help="Other servers that mail leaves by.")
 
@@ -28,7 +25,7 @@ def register(app: typer.Typer) -> None:
 @relay.command("list")
 def relay_list(as_json: Json = False, state: State = None) -> None:
     """List relays, what goes by them, and how the last try went."""
-    found = _run(state, lambda db, _: service.listed(db))
+    found = in_house(state, lambda db, _: service.listed(db))
     emit(found, as_json, "\n".join(map(_line, found)) or "There is no relay. Mail goes out directly.")
 
 
@@ -53,7 +50,7 @@ def relay_add(
     async def work(db: Connection, settings: Settings) -> int:
         return await service.add(db, given, settings=settings, use=cast("service.Use", use), domain=domain)
 
-    number = _run(state, work)
+    number = in_house(state, work)
     emit({"id": number}, as_json, f"Relay {number} is added. Try it: thurn relay try {number}")
 
 
@@ -88,28 +85,15 @@ def relay_use(
     """Say which mail goes by a relay."""
     if use not in service.USES:
         fail(f"One of {', '.join(service.USES)}.")
-    _run(state, lambda db, _: service.put_to_use(db, number, use=cast("service.Use", use), domain=domain))
+    in_house(state, lambda db, _: service.put_to_use(db, number, use=cast("service.Use", use), domain=domain))
     emit({"id": number, "use": use}, as_json, f"{service.USES[use]}.")
 
 
 @relay.command("remove")
 def relay_remove(number: Number, as_json: Json = False, state: State = None) -> None:
     """Remove a relay; mail that is on its way there goes on."""
-    _run(state, lambda db, _: service.remove(db, number))
+    in_house(state, lambda db, _: service.remove(db, number))
     emit({"id": number}, as_json, "Removed. What is on its way there goes on.")
-
-
-def _run(state: State, work: Callable[[Connection, Settings], Awaitable[T]]) -> T:
-    settings = load_settings(state)
-
-    async def inside() -> T:
-        async with await connect(settings, "system") as db:
-            return await work(db, settings)
-
-    try:
-        return asyncio.run(inside())
-    except Problem as problem:
-        fail(str(problem))
 
 
 _GOES = {"first": "everything", "fallback": "when we cannot send", "none": "nothing yet"}

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from thurn.cli.common import Json, State, Workspace, emit
-from thurn.cli.mailhost import Address, mailbox, run
+from thurn.cli.common import Json, State, Workspace, emit, in_workspace
+from thurn.cli.mailhost import Address, mailbox
 from thurn.db.connect import Connection
 from thurn.mailhost import mailboxes, removed
 from thurn.settings import Settings
@@ -28,12 +28,12 @@ def mailbox_remove(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
         await mailboxes.remove_mailbox(db, address, destroy=destroy)
 
-    row = run(state, workspace, look)
+    row = in_workspace(state, workspace, look)
     mails = mails_of(row["messages_used"] or 0, row["bytes_used"] or 0)
     if not yes:
         fate = f"{mails} are destroyed" if destroy else f"{mails} are kept for {removed.DAYS} days"
         typer.confirm(f"Remove {row['address']}? Nobody can sign in, new mail is refused, and {fate}.", abort=True)
-    run(state, workspace, work)
+    in_workspace(state, workspace, work)
     print(f"{row['address']} is removed. {fate_of(mails, row['address'], destroy=destroy)}")
 
 
@@ -47,7 +47,7 @@ def mailbox_removed(as_json: Json = False, state: State = None, workspace: Works
             found += rows
         return found
 
-    rows = run(state, workspace, work)
+    rows = in_workspace(state, workspace, work)
     lines = [
         f"{row['id']:>6}  until {row['destroy_at']:%Y-%m-%d}  {size(row['bytes']):>9}  {row['address']}" for row in rows
     ]
@@ -64,7 +64,7 @@ def mailbox_restore(
         row = await (removed.newest(db, address) if number is None else removed.get(db, number))
         return {"address": await removed.restore(db, row["id"])}
 
-    done = run(state, workspace, work)
+    done = in_workspace(state, workspace, work)
     emit(done, as_json, f"{done['address']} is back.")
 
 
@@ -77,7 +77,7 @@ def mailbox_destroy(
     async def look(db: Connection, workspace_id: int, settings: Settings) -> dict[str, Any]:
         return await (removed.newest(db, address) if number is None else removed.get(db, number))
 
-    row = run(state, workspace, look)
+    row = in_workspace(state, workspace, look)
     if not yes:
         mails = mails_of(row["messages"], row["bytes"])
         typer.confirm(f"Destroy {mails} of {row['address']}? Nobody can bring them back.", abort=True)
@@ -85,7 +85,7 @@ def mailbox_destroy(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
         await removed.destroy(db, row["id"])
 
-    run(state, workspace, work)
+    in_workspace(state, workspace, work)
     print(f"The mail of {row['address']} is being destroyed.")
 
 

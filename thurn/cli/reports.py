@@ -2,20 +2,16 @@
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
 from thurn.db.connect import Connection
 from thurn.mailhost.service import get_domain
-from thurn.problems import Problem
 from thurn.settings import Settings
-
-T = TypeVar("T")
 
 
 def register(app: typer.Typer) -> None:
@@ -116,7 +112,7 @@ def show(domain: Domain, as_json: Json = False, state: State = None, workspace: 
         row = await get_domain(db, domain)
         return await service.overview(db, row["id"]), await service.tls(db, row["id"])
 
-    found, tls = _run(state, workspace, work)
+    found, tls = in_workspace(state, workspace, work)
     sources = [
         {"key": each.key, "name": each.name, "state": each.state, "mails": each.mails, "passed": each.passed}
         for each in found.sources
@@ -150,12 +146,5 @@ def decide(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
         await service.decide(db, await get_domain(db, domain), source=source, verdict=verdicts[whose])
 
-    _run(state, workspace, work)
+    in_workspace(state, workspace, work)
     print(f"{source} is noted as {whose}.")
-
-
-def _run(state: Path | None, workspace: str, work: Callable[[Connection, int, Settings], Awaitable[T]]) -> T:
-    try:
-        return in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from thurn.cli.common import Json, State, Workspace, emit
-from thurn.cli.mailhost import Address, run
+from thurn.cli.common import Json, State, Workspace, emit, in_workspace
+from thurn.cli.mailhost import Address
 from thurn.db.connect import Connection
 from thurn.mailhost import mailboxes, rights
 from thurn.mailhost.rights import Direction
@@ -30,7 +30,7 @@ def send_as_list(address: Address, as_json: Json = False, state: State = None, w
     async def work(db: Connection, workspace_id: int, settings: Settings) -> list[str]:
         return await rights.may_send_as(db, (await mailboxes.get_mailbox(db, address))["id"])
 
-    found = run(state, workspace, work)
+    found = in_workspace(state, workspace, work)
     emit(found, as_json, "\n".join(found) or "Only its own address and its aliases.")
 
 
@@ -42,7 +42,7 @@ def send_as_allow(address: Address, sender: Sender, state: State = None, workspa
         row = await mailboxes.get_mailbox(db, address)
         await rights.allow_sending(db, workspace_id, row["id"], sender)
 
-    run(state, workspace, work)
+    in_workspace(state, workspace, work)
     print(f"{address} may send as {sender}.")
 
 
@@ -53,7 +53,7 @@ def send_as_forbid(address: Address, sender: Sender, state: State = None, worksp
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
         await rights.forbid_sending(db, (await mailboxes.get_mailbox(db, address))["id"], sender)
 
-    run(state, workspace, work)
+    in_workspace(state, workspace, work)
     print(f"{address} may send as {sender} no longer.")
 
 
@@ -64,7 +64,7 @@ def copies_list(as_json: Json = False, state: State = None, workspace: Workspace
     async def work(db: Connection, workspace_id: int, settings: Settings) -> list[dict[str, Any]]:
         return await rights.copies(db)
 
-    found = run(state, workspace, work)
+    found = in_workspace(state, workspace, work)
     lines = [
         f"{row['id']:>4}  {row['direction']} by {row['address']} -> {row['copy_to']}  ({row['created_by']})"
         for row in found
@@ -88,7 +88,7 @@ def copies_add(
             db, workspace_id, direction=direction, address=address, copy_to=copy_to, outside=outside, by="command line"
         )
 
-    print(f"Rule {run(state, workspace, work)}: what is {direction} by {address} is copied to {copy_to}.")
+    print(f"Rule {in_workspace(state, workspace, work)}: what is {direction} by {address} is copied to {copy_to}.")
 
 
 @copies.command("remove")
@@ -102,5 +102,5 @@ def copies_remove(
     async def work(db: Connection, workspace_id: int, settings: Settings) -> None:
         await rights.remove_copy(db, number)
 
-    run(state, workspace, work)
+    in_workspace(state, workspace, work)
     print("No more copies are made by this rule.")

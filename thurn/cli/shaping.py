@@ -11,8 +11,6 @@ import typer
 from thurn.campaigns import guard
 from thurn.cli.common import Json, State, emit, fail, in_workspace
 from thurn.db.connect import Connection
-from thurn.problems import Problem
-from thurn.settings import Settings
 from thurn.shaping import api, guard_api, service
 from thurn.shaping.rules import Rule
 
@@ -245,10 +243,4 @@ def _read(file: Path) -> Rule:
 
 
 def _run(state: Path | None, work: Callable[[Connection], Awaitable[T]]) -> T:
-    async def in_main(db: Connection, workspace: int, settings: Settings) -> T:
-        return await work(db)
-
-    try:
-        return in_workspace(state, "main", in_main)
-    except Problem as problem:
-        fail(str(problem))
+    return in_workspace(state, "main", lambda db, _, __: work(db))

@@ -1,22 +1,18 @@
 """Commands for the quarantine and for what domains and mailboxes wish of the spam filter."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
+from thurn.cli.common import Json, State, Workspace, emit, in_workspace
 from thurn.db.connect import Connection
 from thurn.mailhost import mailboxes, service
-from thurn.problems import Problem
 from thurn.settings import Settings
 from thurn.spam import delivery, preferences, quarantine
 from thurn.spam.reasons import reasons
 from thurn.spam.senders import Listed
-
-T = TypeVar("T")
 
 held = typer.Typer(no_args_is_help=True, help="Mail that was refused as spam and is held for its recipients.")
 spam = typer.Typer(no_args_is_help=True, help="What a domain or a mailbox wishes to happen with spam.")
@@ -51,7 +47,7 @@ def held_list(
             for row in await quarantine.held(db, box, query=query, limit=100)
         ]
 
-    rows = _run(state, workspace, work)
+    rows = in_workspace(state, workspace, work)
     lines = [
         f"{row['id']:>6}  {row['at']:%d %b %H:%M}  for {row['address']}\n"
         f"        {row['subject'] or '(no subject)'}, from {row['header_from'] or row['mail_from'] or 'nobody'}\n"
@@ -68,7 +64,7 @@ def held_release(held_id: HeldId, as_json: Json = False, state: State = None, wo
     async def work(db: Connection, workspace_id: int, settings: Settings) -> str:
         return str((await delivery.release(db, settings, held_id))["address"])
 
-    address = _run(state, workspace, work)
+    address = in_workspace(state, workspace, work)
     emit({"address": address}, as_json, f"It is in the inbox of {address}.")
 
 
@@ -80,7 +76,7 @@ def held_delete(held_id: HeldId, as_json: Json = False, state: State = None, wor
         await quarantine.get(db, held_id)
         await quarantine.delete(db, [held_id])
 
-    _run(state, workspace, work)
+    in_workspace(state, workspace, work)
     emit({"deleted": held_id}, as_json, "It is deleted.")
 
 
@@ -113,7 +109,7 @@ def spam_set(
         wish = replace(own, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
         await preferences.put(db, workspace_id, domain_id, mailbox_id, wish=wish)
 
-    _run(state, workspace, work)
+    in_workspace(state, workspace, work)
     _show(of, as_json, state, workspace)
 
 
@@ -140,7 +136,7 @@ def spam_forget(of: Of, sender: Sender, state: State = None, workspace: Workspac
         domain_id, mailbox_id = await _find(db, of)
         await preferences.remove_sender(db, domain_id, mailbox_id, sender=sender)
 
-    _run(state, workspace, work)
+    in_workspace(state, workspace, work)
     print(f"{sender} is judged as anybody.")
 
 
@@ -149,7 +145,7 @@ def _list(of: str, sender: str, verdict: Listed, state: Path | None, workspace: 
         domain_id, mailbox_id = await _find(db, of)
         return await preferences.add_sender(db, workspace_id, domain_id, mailbox_id, sender=sender, verdict=verdict)
 
-    return _run(state, workspace, work)
+    return in_workspace(state, workspace, work)
 
 
 def _show(of: str, as_json: bool, state: Path | None, workspace: str) -> None:
@@ -160,7 +156,7 @@ def _show(of: str, as_json: bool, state: Path | None, workspace: str) -> None:
         return {"own": asdict(own), "effective": asdict(effective), "outcome": preferences.outcome(effective),
                 "senders": [{"sender": each["sender"], "verdict": each["verdict"]} for each in senders]}  # fmt: skip
 
-    said = _run(state, workspace, work)
+    said = in_workspace(state, workspace, work)
     lines = [*said["outcome"], *(f"{each['verdict']:5} {each['sender']}" for each in said["senders"])]
     emit(said, as_json, "\n".join(lines))
 
@@ -171,11 +167,3 @@ async def _find(db: Connection, of: str) -> tuple[int, int | None]:
         row = await mailboxes.get_mailbox(db, of)
         return row["domain_id"], row["id"]
     return (await service.get_domain(db, of))["id"], None
-
-
-def _run(state: Path | None, workspace: str, work: Callable[[Connection, int, Settings], Awaitable[T]]) -> T:
-    """`in_workspace`, a problem said in its own words."""
-    try:
-        return in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))

@@ -11,7 +11,7 @@ from thurn.audience import suppression, suppression_file
 from thurn.audience.barring import RULES, Reason
 from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
 from thurn.db.connect import Connection
-from thurn.problems import NotFound, Problem
+from thurn.problems import NotFound
 from thurn.settings import Settings
 
 T = TypeVar("T")
@@ -161,7 +161,4 @@ def _run(
 ) -> T:
     if everywhere and workspace != "main":
         fail("The installation's list is kept in the workspace “main”. Leave --workspace out.")
-    try:
-        return in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))
+    return in_workspace(state, workspace, work)

@@ -4,9 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
+from thurn.cli.common import Json, State, Workspace, emit, in_workspace
 from thurn.db.connect import Connection
-from thurn.problems import Problem
 from thurn.settings import Settings
 from thurn.trace import search
 from thurn.trace.route import WORDS, route
@@ -34,10 +33,7 @@ def trace(
         mails = [await search.message(db, number) for number in numbers]
         return mails, await search.campaign_mails(db, query, limit=limit)
 
-    try:
-        mails, campaigns = in_workspace(state, workspace, work)
-    except Problem as problem:
-        fail(str(problem))
+    mails, campaigns = in_workspace(state, workspace, work)
     text = [_mail(mail) for mail in mails] + [_campaign_mail(mail) for mail in campaigns]
     emit({"mails": mails, "campaigns": campaigns}, as_json, "\n\n".join(text) or "Nothing is known of it.")
     if not mails and not campaigns:

@@ -1,16 +1,13 @@
 """Commands for warm-up: how much a new sending address sends each day."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar, cast
 
 import typer
 
-from thurn.cli.common import Json, State, emit, fail
-from thurn.db.connect import Connection, connect
+from thurn.cli.common import Json, State, emit, in_house
+from thurn.db.connect import Connection
 from thurn.delivery.providers import book
-from thurn.problems import Problem
-from thurn.settings import load_settings
 from thurn.warmup import api, outlook, service
 from thurn.warmup.curve import parse
 from thurn.warmup.schemas import WarmupOut, WarmupWhen
@@ -157,14 +154,7 @@ def _act(state: State, egress: str, provider: str, act: Any, as_json: bool, said
 
 
 def _run(state: State, work: Callable[[Connection], Awaitable[T]]) -> T:
-    async def inside() -> T:
-        async with await connect(load_settings(state), "system") as db, db.transaction():
-            return await work(db)
-
-    try:
-        return asyncio.run(inside())
-    except Problem as problem:
-        fail(str(problem))
+    return in_house(state, lambda db, _: work(db))
 
 
 def _title(provider: str) -> str:
