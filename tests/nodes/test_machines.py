@@ -83,11 +83,13 @@ async def test_two_machines_that_claim_at_once_never_get_the_same(
     campaign = await make_campaign(200)
     await snapshot(system, campaign, clean)
     two = await number(system, "n2")
+    both = asyncio.Barrier(2)
 
     async def all_of(settings: Settings, egress: int) -> list[int]:
         mine: list[int] = []
         async with await connect(settings, "system", autocommit=True) as db:
             life = await begin_life(db, settings.node, first=not settings.joined)
+            await both.wait()
             while claims := await claim(db, Lane(1, campaign, "other"), life, 7, egress):
                 mine += [each.delivery for each in claims]
                 await append(

@@ -80,6 +80,7 @@ def bare(stack: Settings) -> Iterator[Settings]:
         ):
             for name in await server.names():
                 if name == "webmail":
+                    await server.command(b'SETACTIVE ""')  # an active one cannot be deleted
                     await server.delete(name)
 
     asyncio.run(forget_others())
