@@ -32,8 +32,6 @@ from thurn.settings import Settings
 
 DEFAULTS = {
     "local_header_rewrite_clients": "permit_inet_interfaces",
-    "disable_mime_input_processing": "no",
-    "receive_override_options": "",
     "max_use": "100",
     "in_flow_delay": "1s",
     "smtpd_peername_lookup": "yes",
