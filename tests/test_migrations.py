@@ -69,3 +69,36 @@ def test_migrating_twice_changes_nothing(earlier: Settings) -> None:
 
 def test_the_newest_revision_is_known_without_the_library_for_changes() -> None:
     assert newest() == newest_revision()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"e1": 1, "behind": 2}, {"e1": 2, "behind": 3}),
+        ({"e1": 2, "first": 1}, {"e1": 2, "first": 1}),
+        ({"e1": 2, "first": 1, "behind": 2}, {"e1": 2, "first": 1, "behind": 3}),
+    ],
+)
+def test_relays_keep_their_place_before_and_behind_our_own_addresses(
+    earlier: Settings, before: dict[str, int], after: dict[str, int]
+) -> None:
+    migrate(earlier, "0021")
+    with psycopg.connect(conninfo(earlier, "system")) as db:
+        db.execute("INSERT INTO pool (name) VALUES ('alone')")
+        db.execute("INSERT INTO egress (name, kind) VALUES ('only', 'relay')")
+        db.execute(
+            """INSERT INTO pool_egress (pool_id, egress_id, rank)
+               SELECT p.id, e.id, 1 FROM pool p, egress e WHERE p.name = 'alone' AND e.name = 'only'"""
+        )
+        for name, rank in before.items():
+            db.execute("INSERT INTO egress (name, kind) VALUES (%s, 'relay') ON CONFLICT DO NOTHING", [name])
+            db.execute(
+                """INSERT INTO pool_egress (pool_id, egress_id, rank)
+                   SELECT p.id, e.id, %s FROM pool p, egress e WHERE p.name = 'default' AND e.name = %s
+                   ON CONFLICT (pool_id, egress_id) DO UPDATE SET rank = excluded.rank""",
+                [rank, name],
+            )
+    assert migrate(earlier) == newest_revision()
+    with psycopg.connect(conninfo(earlier, "system")) as db:
+        found = db.execute("SELECT e.name, p.rank FROM pool_egress p JOIN egress e ON e.id = p.egress_id").fetchall()
+    assert dict(found) == {**after, "only": 1}

@@ -69,7 +69,6 @@ CREATE TABLE pace (
   since           timestamptz NOT NULL DEFAULT now(),
   until           timestamptz,                     -- when the state is looked at again; NULL: when somebody lifts it
   rule            text NOT NULL DEFAULT '',
-  moves           boolean NOT NULL DEFAULT false,  -- suspended, and other addresses of its pools carry what `out` has
   PRIMARY KEY (egress_id, provider)
 );
 

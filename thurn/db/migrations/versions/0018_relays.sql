@@ -23,9 +23,8 @@ CREATE TABLE relay (
   CHECK ((username = '') = (password IS NULL))
 );
 
--- Lower ranks first; the next one only while none of the lower can take mail. Our own addresses stand in the middle: a
--- relay before them (1) or behind (3) leaves their rank alone.
-ALTER TABLE pool_egress ADD rank smallint NOT NULL DEFAULT 2 CHECK (rank BETWEEN 1 AND 9);
+-- Lower ranks first; the next one only while none of the lower can take mail.
+ALTER TABLE pool_egress ADD rank smallint NOT NULL DEFAULT 1 CHECK (rank BETWEEN 1 AND 9);
 
 -- A rule for what one of our domains sends.
 ALTER TABLE pool_rule ADD domain_id int REFERENCES domain ON DELETE CASCADE;
