@@ -54,10 +54,13 @@ async def connect(settings: Settings, role: Role, *, autocommit: bool = False, r
     `repeatable`: each commit says how far it has come, and so need not wait for the disk. If the server crashes, the
     last half second may be undone, whole commits from the end; it is done again from where the database then stands.
     """
-    info = conninfo(settings, role)
+    db: Connection = await psycopg.AsyncConnection.connect(
+        conninfo(settings, role), row_factory=dict_row, autocommit=autocommit
+    )
     if repeatable:
-        info = make_conninfo(info, options="-c synchronous_commit=off")
-    return await psycopg.AsyncConnection.connect(info, row_factory=dict_row, autocommit=autocommit)
+        await db.execute("SET synchronous_commit = off")
+        await db.commit()
+    return db
 
 
 def make_pool(settings: Settings, role: Role, *, size: int = 8) -> Pool:
