@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-import tldextract
+from typing import TYPE_CHECKING
 
 from thurn.feedback.dmarc_report import Row
 
+if TYPE_CHECKING:
+    from tldextract import TLDExtract
+
 OWN = "own"
 _FILE = Path(__file__).parent / "senders.toml"
-# The Public Suffix List as the package brings it: nothing is fetched.
-_suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,18 @@ def _by_host() -> dict[str, str]:
     return {host: sender.key for sender in senders().values() for host in sender.hosts}
 
 
+@cache
+def _suffixes() -> "TLDExtract":
+    """The Public Suffix List as the package brings it: nothing is fetched."""
+    from tldextract import TLDExtract  # with its HTTP client 5 MB, which the web needs for an uploaded report only
+
+    return TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=False)
+
+
 def organisational(name: str) -> str:
     """The organisational domain of a name (RFC 7489, 3.2, by the Public Suffix List)."""
     name = name.rstrip(".").lower()
-    found = _suffixes(name)
+    found = _suffixes()(name)
     if found.suffix:
         return f"{found.domain}.{found.suffix}" if found.domain else name
     return ".".join(name.split(".")[-2:])  # an ending the list does not know counts as one label (its rule “*”)
