@@ -78,3 +78,15 @@ async def test_there_is_an_end_to_them(db: Connection) -> None:
     with pytest.raises(Conflict, match="Revoke"):
         await app_passwords.create(db, 1, mine, name="one more")
     await app_passwords.create(db, 1, mine, name="session", scope="webmail")
+
+
+@pytest.mark.parametrize(
+    "pid", ["", "0", "-1", "1.5", "9999999999", "1\n2", "1); DROP TABLE mta.open_session; --", "%{session_pid}"]
+)
+def test_a_session_of_no_process_is_not_noted(clean: Settings, pid: str) -> None:
+    with psycopg.connect(conninfo(clean, "dovecot"), autocommit=True) as dovecot:
+        assert dovecot.execute("SELECT mta.note_session(%s, %s, 'app 1')", [pid, ANNA]).fetchone() == ("app 1",)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            dovecot.execute("SELECT * FROM mta.open_session")
+    with psycopg.connect(conninfo(clean, "system")) as db:
+        assert db.execute("SELECT count(*) FROM mta.open_session").fetchone() == (0,)

@@ -1,15 +1,24 @@
 """Clients that are not ours: swaks and curl, as two people."""
 
+import base64
+import contextlib
 import imaplib
+import poplib
+import socket
+import ssl
 import subprocess
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
-from stackworld import PASSWORD, RESI, XAVER, imap, message, wait_for
+from argon2 import PasswordHasher
+from stackworld import PASSWORD, RESI, XAVER, imap, message, read_until_ok, trusting, wait_for
 
 from thurn.db.connect import conninfo
+from thurn.mailhost.app_passwords import digest
 from thurn.settings import Settings
 from thurn.stack.open_sessions import Doorman
 
@@ -76,25 +85,161 @@ def test_swaks_is_refused_with_a_wrong_password_and_as_somebody_else(stack: Sett
     assert swaks(stack, "submission", "x", PASSWORD, "--from", "a_b@brotzeit.example") == 24, "for refused recipients"
 
 
-def test_the_open_sessions_of_a_disabled_mailbox_end_and_nobody_elses(stack: Settings) -> None:
-    address = "leaves@brotzeit.example"
+ANTON, BERTA = "zehn-zeichen-app-anton", "zehn-zeichen-app-berta"
+
+
+@pytest.fixture
+def leaver(stack: Settings) -> Iterator[str]:
+    """A mailbox of its own, with two app passwords beside its password."""
+    address = f"leaves-{uuid.uuid4().hex[:8]}@brotzeit.example"
     with psycopg.connect(conninfo(stack, "system")) as db:
         db.execute(
             """INSERT INTO mailbox (workspace_id, domain_id, address, password_hash)
                SELECT workspace_id, domain_id, %s, password_hash FROM mailbox WHERE address = %s""",
             [address, RESI],
         )
-    with imap(stack, address) as phone, imap(stack, RESI) as other:
-        phone.select("INBOX")
-        doorman = Doorman(stack)
-        assert doorman.look() == []
-        with psycopg.connect(conninfo(stack, "system")) as db:
-            db.execute("UPDATE mailbox SET enabled = false WHERE address = %s", [address])
-        assert Doorman(stack).look() == [address]
-        assert doorman.look() == [], "it looks now and then, not always"
-        with pytest.raises(imaplib.IMAP4.abort):
-            phone.noop()
-        phone.state = "LOGOUT"  # there is nobody to say goodbye to
+        for secret in (ANTON, BERTA):
+            db.execute(
+                """INSERT INTO app_password (workspace_id, mailbox_id, name, secret_hash)
+                   SELECT workspace_id, id, %s, %s FROM mailbox WHERE address = %s""",
+                [secret, digest(secret + address), address],
+            )
+    yield address
+    change(stack, "DELETE FROM mailbox WHERE address = %s", address)
+
+
+def change(settings: Settings, query: LiteralString, *values: object) -> None:
+    with psycopg.connect(conninfo(settings, "system")) as db:
+        assert db.execute(query, values).rowcount == 1
+
+
+def phone(settings: Settings, address: str, password: str) -> imaplib.IMAP4:
+    """Signed in by IMAP, a folder open."""
+    client = imaplib.IMAP4_SSL("localhost", settings.port["imaps"], ssl_context=trusting(settings))
+    client.login(address, password)
+    client.select("INBOX")
+    return client
+
+
+def pop(settings: Settings, address: str, password: str) -> poplib.POP3_SSL:
+    client = poplib.POP3_SSL("localhost", settings.port["pop3s"], context=trusting(settings))
+    client.user(address)
+    client.pass_(password)
+    return client
+
+
+def sieve(settings: Settings, address: str, password: str) -> socket.socket:
+    """Signed in by ManageSieve at webmail's door, which wants no TLS."""
+    link = socket.create_connection(("127.0.0.1", settings.port["webmail_sieve"]), timeout=30)
+    read_until_ok(link)
+    told = base64.b64encode(f"\0{address}\0{password}".encode()).decode()
+    link.sendall(f'AUTHENTICATE "PLAIN" "{told}"\r\n'.encode())
+    read_until_ok(link)
+    return link
+
+
+def shown_out(settings: Settings, address: str) -> int:
+    """How many sessions of a mailbox end by a look now."""
+    return Doorman(settings).look().count(address)
+
+
+def ends(link: socket.socket) -> None:
+    """Wait until the other side has hung up; it may say a word of goodbye first."""
+    link.settimeout(20)
+    with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
+        while link.recv(4096):
+            pass
+    link.close()
+
+
+def test_what_an_app_password_has_opened_ends_with_it_and_nothing_else_does(stack: Settings, leaver: str) -> None:
+    lost = phone(stack, leaver, ANTON + leaver)
+    lost_pop, lost_sieve = pop(stack, leaver, ANTON + leaver), sieve(stack, leaver, ANTON + leaver)
+    kept, own = phone(stack, leaver, BERTA + leaver), phone(stack, leaver, PASSWORD)
+    with imap(stack, RESI) as neighbour:
+        assert shown_out(stack, leaver) == 0
+        change(stack, "DELETE FROM app_password WHERE secret_hash = %s", digest(ANTON + leaver))
+        assert shown_out(stack, leaver) == 3
+        ends(lost.sock)
+        ends(lost_pop.sock)
+        ends(lost_sieve)
+        assert [client.noop()[0] for client in (kept, own, neighbour)] == ["OK"] * 3
+    change(
+        stack,
+        "UPDATE app_password SET expires_at = now() - interval '1 second' WHERE secret_hash = %s",
+        digest(BERTA + leaver),
+    )
+    assert shown_out(stack, leaver) == 1
+    ends(kept.sock)
+    assert own.noop()[0] == "OK"
+    own.logout()
+
+
+def test_a_changed_password_ends_what_the_old_one_opened(stack: Settings, leaver: str) -> None:
+    old, app = phone(stack, leaver, PASSWORD), phone(stack, leaver, ANTON + leaver)
+    hashed = PasswordHasher().hash(f"new {PASSWORD}")
+    change(stack, "UPDATE mailbox SET password_hash = %s WHERE address = %s", hashed, leaver)
+    new = phone(stack, leaver, f"new {PASSWORD}")
+    doorman = Doorman(stack)
+    assert doorman.look().count(leaver) == 1
+    assert doorman.look() == [], "it looks now and then, not always"
+    ends(old.sock)
+    assert [client.noop()[0] for client in (new, app)] == ["OK", "OK"]
+    change(stack, "UPDATE mailbox SET totp_secret = 'x', totp_confirmed_at = now() WHERE address = %s", leaver)
+    assert shown_out(stack, leaver) == 1, "with a second step, the password alone opens no program any more"
+    ends(new.sock)
+    assert app.noop()[0] == "OK"
+    app.logout()
+
+
+def test_the_open_sessions_of_a_disabled_mailbox_end_and_nobody_elses(stack: Settings, leaver: str) -> None:
+    client = phone(stack, leaver, PASSWORD)
+    with imap(stack, RESI) as other:
+        assert shown_out(stack, leaver) == 0
+        change(stack, "UPDATE mailbox SET enabled = false WHERE address = %s", leaver)
+        assert shown_out(stack, leaver) == 1
+        ends(client.sock)
         assert other.noop()[0] == "OK"
         with pytest.raises(imaplib.IMAP4.error):
-            imap(stack, address).__enter__()
+            phone(stack, leaver, PASSWORD)
+
+
+def test_a_process_that_is_no_session_of_dovecots_is_left_alone(stack: Settings, leaver: str) -> None:
+    """Numbers of processes are given again, and a row may stay that is of none."""
+    client = phone(stack, leaver, PASSWORD)
+    stranger = subprocess.Popen(["sleep", "60"])
+    with psycopg.connect(conninfo(stack, "system"), autocommit=True) as db:
+
+        def pids() -> set[int]:
+            return {row[0] for row in db.execute("SELECT pid FROM mta.open_session WHERE address = %s", [leaver])}
+
+        (mine,) = pids()
+        with psycopg.connect(f"host={stack.state}/db/run user=postgres dbname=thurn", autocommit=True) as admin:
+            for number in (stranger.pid, 999_999_999):
+                admin.execute("INSERT INTO mta.open_session VALUES (%s, %s, 'app 1')", [number, leaver])
+            # As if the session had ended long ago, and a new one had got its number.
+            admin.execute(
+                "UPDATE mta.open_session SET at = now() - interval '1 day', opened_by = 'app 1' WHERE pid = %s", [mine]
+            )
+        assert shown_out(stack, leaver) == 0
+        assert pids() == set()
+    assert stranger.poll() is None
+    stranger.terminate()
+    stranger.wait()
+    assert client.noop()[0] == "OK"
+    client.logout()
+
+
+def test_rows_of_sessions_that_ended_are_swept(stack: Settings, leaver: str) -> None:
+    client = phone(stack, leaver, PASSWORD)
+    query = "SELECT count(*) FROM mta.open_session WHERE address = %s"
+    with psycopg.connect(conninfo(stack, "system"), autocommit=True) as db:
+        Doorman(stack).look()
+        assert db.execute(query, [leaver]).fetchone() == (1,)
+        client.logout()
+
+        def swept() -> bool:
+            Doorman(stack).look()
+            return db.execute(query, [leaver]).fetchone() == (0,)
+
+        wait_for(swept)

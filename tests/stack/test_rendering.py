@@ -497,6 +497,12 @@ def test_dovecot_takes_the_address_as_a_path_only_without_slashes() -> None:
     assert "SELECT '/srv/thurn/mail/' || home AS home" in text["dovecot/etc/sql.conf"]
 
 
+def test_dovecot_notes_which_password_opens_a_session() -> None:
+    text = dovecot_text()
+    assert "mta.note_session('%{session_pid}', address, '%{passdb:opened_by}')" in text["dovecot/etc/sql.conf"]
+    assert all("opened_by" in text[f"dovecot/etc/{name}.conf"] for name in ("sql", "app-passwords"))
+
+
 def test_scripts_that_run_before_are_numbered_without_a_gap() -> None:
     """Dovecot looks no further than the first number that is missing; of two with the same it takes the last."""
     numbers = re.findall(r"(?m)^ *sieve_before(\d*) =", dovecot_text()["dovecot/etc/dovecot.conf"])

@@ -70,7 +70,7 @@ async def of_mailbox(db: Connection, mailbox_id: int) -> list[Row]:
 
 
 async def revoke(db: Connection, mailbox_id: int, number: int) -> None:
-    """Take one away; whoever uses it is refused at its next sign-in. `NotFound` if the mailbox has no such one."""
+    """Take one away; `keeper` ends what it has opened. `NotFound` if the mailbox has no such one."""
     gone = await db.execute("DELETE FROM app_password WHERE id = %s AND mailbox_id = %s", [number, mailbox_id])
     if not gone.rowcount:
         raise NotFound("There is no such app password; perhaps it is revoked already.")

@@ -15,11 +15,14 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 _FOLDERS = (("Drafts", "Drafts"), ("Sent", "Sent"), ("Junk", "Junk"), ("Trash", "Trash"), ("Archive", "Archive"))
 
+# Who the user is, is asked last before a session begins: there it is noted which password opened it, for `keeper`.
 _QUERIES = """driver = pgsql
-password_query = SELECT address AS "user", password FROM mta.dovecot_user WHERE address = lower('%u')
+password_query = SELECT address AS "user", password, opened_by \\
+  FROM mta.dovecot_user JOIN mta.good_password USING (address) WHERE address = lower('%u') AND opened_by LIKE 'own %%'
 user_query = SELECT '{mail}/' || home AS home, '*:bytes=' || quota_bytes AS quota_rule, \\
     level AS sieve_env_junk_level, mark AS sieve_env_junk_mark, \\
-    {onward} \\
+    {onward}, \\
+    mta.note_session('%{session_pid}', address, '%{passdb:opened_by}') AS opened_by \\
   FROM mta.dovecot_user JOIN mta.dovecot_junk USING (address) WHERE address = lower('%u')
 iterate_query = SELECT address AS username FROM mta.dovecot_user
 """
@@ -27,7 +30,8 @@ iterate_query = SELECT address AS username FROM mta.dovecot_user
 # An app password is found by its hash: Dovecot makes it, so that PostgreSQL never meets the password itself. Those of
 # webmail and of imports open only the inner doors, which nobody reaches from outside.
 _APP_PASSWORDS = """driver = pgsql
-password_query = SELECT address AS "user", NULL AS password, 'Y' AS nopassword, id AS app_password \\
+password_query = SELECT address AS "user", NULL AS password, 'Y' AS nopassword, id AS app_password, \\
+    'app ' || id AS opened_by \\
   FROM mta.dovecot_app_password \\
   WHERE address = lower('%u') AND secret = '%{sha256:password}' \\
     AND (scope = 'programs' OR '%s' = 'webmail' OR '%a' IN ({inner}))

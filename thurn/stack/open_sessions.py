@@ -1,12 +1,16 @@
-"""Ends sessions of mailboxes that may no longer sign in: Dovecot asks at the sign-in, and a phone stays for days.
+"""Ends sessions whose password is no longer good: Dovecot asks at the sign-in, and a phone stays for days.
 
-Looked up in what is open, not in what was changed: so it holds for whoever disables or removes a mailbox, by whatever
-way, and whether `keeper` ran at that moment or not. What an app password has opened stays when that is taken back:
-Dovecot does not know by which password somebody came.
+Dovecot writes down which password opened a session (`mta.note_session`), and `keeper` looks for those whose password
+was changed or revoked, has expired, or belongs to a mailbox that was disabled or removed. It looks at what is open, not
+at what was changed: so it holds for whatever way that went, and whether `keeper` ran at that moment or not.
 """
 
+import contextlib
+import os
+import signal
 import subprocess
 import time
+from pathlib import Path
 
 import psycopg
 import structlog
@@ -16,11 +20,19 @@ from thurn.settings import Settings
 
 log = structlog.get_logger()
 
-EVERY = 10.0  # seconds between looks
+EVERY = 3.0  # seconds between looks
+_SWEEP = 60.0  # seconds between looks for rows of sessions that ended by themselves
 _PATIENCE = 20.0
+_SERVICES = frozenset({"imap", "pop3", "managesieve"})  # each process serves one session
+_SLACK = 2.0  # seconds by which the clocks of PostgreSQL and of the kernel may differ
 
-_UNWELCOME = """
-SELECT u FROM unnest(%s::text[]) u WHERE NOT EXISTS (SELECT FROM mailbox m WHERE m.address = u AND m.enabled) ORDER BY u
+# Those that are unwelcome, or with `all` every one.
+_ROWS = """
+SELECT * FROM (
+  SELECT pid, address, at, extract(epoch FROM clock_timestamp() - at)::float,
+         NOT EXISTS (SELECT FROM mta.good_password g WHERE g.address = s.address AND g.opened_by = s.opened_by)
+  FROM mta.open_session s
+) o (pid, address, at, age, unwelcome) WHERE unwelcome OR %(all)s ORDER BY pid
 """
 
 
@@ -30,37 +42,60 @@ class Doorman:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._looked = -EVERY
+        self._swept = -_SWEEP
 
     def look(self) -> list[str]:
-        """End what is unwelcome if it is time for a look; returns whose sessions were ended."""
-        if time.monotonic() - self._looked < EVERY:
+        """End what is unwelcome if it is time for a look; returns whose sessions were ended, one for each of them."""
+        now = time.monotonic()
+        if now - self._looked < EVERY:
             return []
-        self._looked = time.monotonic()
-        users = _present(self._settings)
-        if not users:
-            return []
+        self._looked = now
+        sweep = now - self._swept >= _SWEEP
+        if sweep:
+            self._swept = now
+        ended: list[str] = []
         with psycopg.connect(conninfo(self._settings, "system"), connect_timeout=3, autocommit=True) as db:
-            unwelcome = [str(row[0]) for row in db.execute(_UNWELCOME, [users])]
-        for address in unwelcome:
-            close(self._settings, address)
-            log.info("ended the sessions of a mailbox that may not sign in any more", address=address)
-        return unwelcome
+            for pid, address, at, age, unwelcome in db.execute(_ROWS, {"all": sweep}).fetchall():
+                if not _end(pid, age, kill=unwelcome):
+                    db.execute("DELETE FROM mta.open_session WHERE pid = %s AND at = %s", [pid, at])
+                elif unwelcome:  # its row goes when it is seen to be gone
+                    ended.append(address)
+                    log.info("ended a session whose password is no longer good", address=address)
+        return ended
 
 
 def close(settings: Settings, address: str) -> None:
     """End every session of a mailbox; nothing to do where Dovecot does not run."""
-    _doveadm(settings, "kick", address)
-
-
-def _present(settings: Settings) -> list[str]:
-    """Who is signed in."""
-    lines = _doveadm(settings, "-f", "tab", "who").splitlines()
-    return sorted({line.partition("\t")[0] for line in lines[1:]} - {""})
-
-
-def _doveadm(settings: Settings, *arguments: str) -> str:
     config = settings.state / "dovecot" / "etc" / "dovecot.conf"
-    if not config.exists():
-        return ""
-    command = ("doveadm", "-c", str(config), *arguments)
-    return subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False).stdout
+    if config.exists():
+        command = ("doveadm", "-c", str(config), "kick", address)
+        subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
+
+
+def _end(pid: int, age: float, *, kill: bool) -> bool:
+    """Whether the process is still the session that began `age` seconds ago; with `kill` it is told to end."""
+    try:
+        handle = os.pidfd_open(pid)  # whoever gets this number later is not meant by it
+    except ProcessLookupError:
+        return False
+    try:
+        if not _is_session(pid, age):
+            return False
+        if kill:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGTERM)
+        return True
+    finally:
+        os.close(handle)
+
+
+def _is_session(pid: int, age: float) -> bool:
+    """Whether this is a process of Dovecot's that was there when the session began: numbers are given again."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    state, started = rest.split()[0], int(rest.split()[19]) / os.sysconf("SC_CLK_TCK")
+    lives = time.clock_gettime(time.CLOCK_BOOTTIME) - started
+    return name in _SERVICES and state != "Z" and lives >= age - _SLACK
