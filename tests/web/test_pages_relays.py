@@ -1,5 +1,6 @@
 """Pages of relays: entered, tried, put to use, removed; nobody but operators sees them."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -50,6 +51,45 @@ async def test_a_relay_is_added_looked_at_changed_and_removed(
     assert (await browser.post(f"{at}/remove", data={"csrf": csrf})).status_code == 303
     assert (await browser.get(at)).status_code == 404
     assert await service.listed(system) == []
+
+
+@pytest.mark.parametrize("by", ["page", "new", "api"])
+async def test_no_transaction_is_open_while_the_other_server_is_waited_for(
+    signed_in: Any, api: httpx.AsyncClient, system: Connection, clean: Settings, by: str
+) -> None:
+    browser, csrf = signed_in[0], signed_in[1].csrf
+    connected, answer = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await answer.wait()
+        writer.write(b"554 closed\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        values = {"csrf": csrf, "host": "127.0.0.1", "port": str(server.sockets[0].getsockname()[1]), "use": "none"}
+        values |= {"security": "none"}
+        if by == "new":
+            asked = browser.post(f"{RELAYS}/new", data=values)
+        else:
+            relay = service.Relay("127.0.0.1", int(values["port"]), "none")
+            number = await service.add(system, relay, settings=clean, use="none", domain="")
+            asked = (
+                browser.post(f"{RELAYS}/{number}/try", data=values)
+                if by == "page"
+                else api.post(f"/api/v1/relays/{number}/try")
+            )
+        waiting = asyncio.create_task(asked)
+        await asyncio.wait_for(connected.wait(), 20)
+        others = """SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+                    AND xact_start IS NOT NULL AND backend_type = 'client backend'"""
+        open_ones = await rows(system, others)
+        assert not waiting.done()
+        answer.set()
+        assert (await waiting).status_code == (200 if by == "api" else 303)
+    assert open_ones == []
+    (relay_row,) = await service.listed(system)
+    assert "554" in relay_row["says"]
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,15 @@
 """JSON API of relays, for keys of the workspace `main`."""
 
-import asyncio
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import Response
+from fastapi import Request, Response
 from pydantic import Field
 
 from thurn.relays import service
 from thurn.relays.presets import presets
-from thurn.relays.probe import probe
-from thurn.relays.watch import write_down
-from thurn.web.edge import AppSettings, HouseDb
+from thurn.relays.try_now import try_now
+from thurn.web.edge import AppSettings, HouseDb, Keyed
 from thurn.web.schemas import HOUSE_ONLY, Id, In, Out, Text, api_router
 
 router = api_router("relays")
@@ -141,12 +139,10 @@ async def use_relay(db: HouseDb, relay: Id, body: UseIn) -> None:
 
 
 @router.post("/relays/{relay}/try")
-async def try_relay(db: HouseDb, relay: Id, settings: AppSettings) -> Tried:
+async def try_relay(request: Request, db: HouseDb, key: Keyed, relay: Id) -> Tried:
     """Connect and sign in now; no mail is sent. Takes up to half a minute."""
     await service.get(db, relay)
-    door = await service.door(db, relay, settings=settings)
-    found = await asyncio.to_thread(probe, settings, door)
-    await write_down(db, relay, found, host=door.host)
+    found = await try_now(request, db, key.workspace_id, relay)
     return Tried(works=found.works, trouble=found.trouble, says=found.says)
 
 

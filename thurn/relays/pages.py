@@ -1,6 +1,5 @@
 """Pages of relays, for those who run the installation."""
 
-import asyncio
 from collections import defaultdict
 from typing import Annotated, Any, cast
 
@@ -12,8 +11,7 @@ from thurn.db.fetch import rows
 from thurn.problems import Conflict, Invalid
 from thurn.relays import service
 from thurn.relays.presets import presets
-from thurn.relays.probe import probe
-from thurn.relays.watch import write_down
+from thurn.relays.try_now import try_now
 from thurn.web.edge import AppSettings, Db, Operator, Viewer
 from thurn.web.render import page
 
@@ -66,7 +64,7 @@ async def add(
             number = await service.add(db, relay, settings=settings, use=chosen, domain=domain)
     except (Invalid, Conflict) as refused:
         return await _form(request, viewer, db, given, preset=preset, refused=refused)
-    await _try(db, number, settings)
+    await try_now(request, db, viewer.workspace_id, number)
     return _to(number)
 
 
@@ -91,15 +89,15 @@ async def change(
         await service.change(db, relay, _relay(given, preset, password or None), settings=settings)
     except (Invalid, Conflict) as refused:
         return await _page(request, viewer, db, relay, given=given, refused=refused)
-    await _try(db, relay, settings)
+    await try_now(request, db, viewer.workspace_id, relay)
     return _to(relay)
 
 
 @router.post("/{relay}/try")
-async def try_now(viewer: Operator, db: Db, settings: AppSettings, relay: int) -> Response:
+async def try_it(request: Request, viewer: Operator, db: Db, relay: int) -> Response:
     """Connect and sign in now."""
     await service.get(db, relay)
-    await _try(db, relay, settings)
+    await try_now(request, db, viewer.workspace_id, relay)
     return _to(relay)
 
 
@@ -139,11 +137,6 @@ def _number(text: str, field: str, empty: Any) -> Any:
     if not (plain.isascii() and plain.isdigit() and len(plain) < 9):
         raise Invalid(field, "Enter a whole number.")
     return int(plain)
-
-
-async def _try(db: Connection, number: int, settings: AppSettings) -> None:
-    door = await service.door(db, number, settings=settings)
-    await write_down(db, number, await asyncio.to_thread(probe, settings, door), host=door.host)
 
 
 def _to(number: int) -> Response:

@@ -9,7 +9,7 @@ from thurn.alerts import mended, notify
 from thurn.db.connect import Connection, connect
 from thurn.db.fetch import one, rows
 from thurn.relays import service
-from thurn.relays.probe import Found, probe
+from thurn.relays.probe import Door, Found, probe
 from thurn.settings import Settings
 
 log = structlog.get_logger()
@@ -37,16 +37,26 @@ async def look(settings: Settings) -> None:
 
 async def try_one(db: Connection, settings: Settings, number: int) -> Found:
     """Try a relay, write down what came of it, and tell the operators once when it breaks and when it is well again."""
-    try:
-        door = await service.door(db, number, settings=settings)
-    except InvalidTag:
-        found = Found("password", "Its password was sealed with another master secret. Enter the password again.")
-        host = ""
-    else:
-        found, host = await asyncio.to_thread(probe, settings, door), door.host
+    door = await door_of(db, settings, number)
+    found = await ask(settings, door)
     async with db.transaction():
-        await write_down(db, number, found, host=host)
+        await write_down(db, number, found, host=door.host if door else "")
     return found
+
+
+async def door_of(db: Connection, settings: Settings, number: int) -> Door | None:
+    """Where a relay is and how to get in; None if its password cannot be read. `NotFound`."""
+    try:
+        return await service.door(db, number, settings=settings)
+    except InvalidTag:
+        return None
+
+
+async def ask(settings: Settings, door: Door | None) -> Found:
+    """Go there; takes up to half a minute, so not with a transaction open."""
+    if door is None:
+        return Found("password", "Its password was sealed with another master secret. Enter the password again.")
+    return await asyncio.to_thread(probe, settings, door)
 
 
 async def write_down(db: Connection, number: int, found: Found, *, host: str) -> None:

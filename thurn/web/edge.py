@@ -1,13 +1,14 @@
 """Who asks, and the transaction the answer is made in: dependencies of every page and API route.
 
 A request holds one connection and one transaction, opened when the first dependency needs it, committed after the
-handler has returned and before the answer is sent. It sees one workspace, by row-level security.
+handler has returned and before the answer is sent (or by `settle`). It sees one workspace, by row-level security.
 """
 
 import hmac
 import ipaddress
 import secrets
 from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -61,8 +62,26 @@ class Key:
 async def transaction(request: Request) -> AsyncIterator[Connection]:
     """One transaction of the request; an exception in the handler rolls it back."""
     pool: Pool = request.app.state.pool
-    async with pool.connection() as db, db.transaction():
+    async with AsyncExitStack() as held:
+        db = await held.enter_async_context(pool.connection())
+        await held.enter_async_context(db.transaction())
+        request.state.held = held
         yield db
+
+
+async def settle(request: Request) -> None:
+    """Commit the request's transaction now and give its connection back: for a handler that goes on to wait for others.
+
+    What it does in the database afterwards, it does by `in_workspace` of `pool_of(request)`.
+    """
+    held: AsyncExitStack = request.state.held
+    await held.aclose()
+
+
+def pool_of(request: Request) -> Pool:
+    """The connections of this process."""
+    pool: Pool = request.app.state.pool
+    return pool
 
 
 Unscoped = Annotated[Connection, Depends(transaction, scope="function")]
@@ -293,6 +312,6 @@ def forwarded_for(header: str, trusted: Iterable[str]) -> str:
 __all__ = [
     "ApiDb", "AppSettings", "CsrfRefused", "Db", "HouseDb", "Key", "Keyed", "MaybeViewer", "Operator", "Owner",
     "SignInNeeded", "SignedIn", "Unscoped", "Viewer", "clear_session", "client_ip", "cookie_name", "edge_secret",
-    "forwarded_for", "in_portal", "in_workspace", "session_token", "set_cookie", "set_session", "settings_of",
-    "visitor_csrf",
+    "forwarded_for", "in_portal", "in_workspace", "pool_of", "session_token", "set_cookie", "set_session",
+    "settings_of", "settle", "visitor_csrf",
 ]  # fmt: skip
