@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from campaigns import accepted, kill, launch, tallies, wait_until_accepted, wait_until_settled
-from installation import main_processes, receivers, set_clock
-from nodes import MACHINES
+from installation import ROLES, main_processes, receivers, set_clock
+from nodes import MACHINES, PATIENCE, until
 
 from thurn.settings import Settings
 from thurn.simulate import client
-from thurn.stack.control import status, up
+from thurn.stack.control import down, status, up
 from thurn.stack.logrotate import rotate
 from thurn.stack.supervisor import PIDFILE
 
@@ -72,6 +72,13 @@ def _whole_stack(settings: Settings, dice: random.Random) -> int:
     return len(running) + 1
 
 
+def _restart(settings: Settings, dice: random.Random) -> int:
+    """`thurn down`, `thurn up`."""
+    down(settings.state)
+    up(settings, ROLES, wait=False)
+    return 0
+
+
 def _rotate(settings: Settings, dice: random.Random) -> int:
     """Rotate the log, and kill its reader in the same moment every other time."""
     rotate(settings, large=0)
@@ -125,6 +132,18 @@ def _second_machine(settings: Settings, dice: random.Random) -> int:
     return killed
 
 
+def _cut_cable(settings: Settings, dice: random.Random) -> int:
+    """The second machine reaches the receivers and not the first one, for shorter or longer than it waits."""
+    machine = MACHINES[settings.state]
+    machine.cut()
+    try:
+        time.sleep(dice.uniform(0, 3 * PATIENCE))
+    finally:
+        machine.mend()
+    until("the second machine goes on", machine.able)
+    return 0
+
+
 CASES: dict[str, Case] = {
     "sender": _kill("sender"),
     "worker": _kill("worker"),
@@ -133,10 +152,12 @@ CASES: dict[str, Case] = {
     "db": _kill("db"),
     "out": _kill("out"),
     "stack": Case(_whole_stack, times=2),
+    "restart": Case(_restart),
     "log": Case(_rotate),
     "network": Case(_cut_network, times=2),
     "disk": Case(_fill_disk, times=2, kind="disk"),
     "machine": Case(_second_machine, times=3, kind="two machines"),
+    "cable": Case(_cut_cable, times=3, kind="two machines"),
     "clock": Case(_step_clock, times=4, kind="clock"),
 }
 

@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import psycopg.sql
 from installation import ROLES, installation, main_processes
 
-from thurn.db.connect import conninfo
+from thurn.db.connect import conninfo, login_of
 from thurn.settings import Settings, load_settings
 from thurn.simulate.store import read
 from thurn.stack.control import down
 from thurn.stack.out_plan import load_plan
+from thurn.stack.postgres import admin_conninfo
 from thurn.stack.processes import end_all, of_state, wait_for_agents
+from thurn.stack.supervision import Supervisor
 from thurn.stack.supervisor import PIDFILE
 
 THURN = str(Path(sys.executable).with_name("thurn"))
@@ -34,9 +37,13 @@ PATIENCE = 10  # seconds without the database until the second machine's Postfix
 
 @dataclass(frozen=True)
 class Net:
-    """Where the second machine is: its address, the first one's, and what runs a command there."""
+    """Where the machines are: the first one and the receivers as the second one reaches them, and what it sends from.
+
+    Two cables: one to the first machine, one to the receivers. `command` runs something on the second machine.
+    """
 
     first: str
+    receivers: str
     second: str
     command: tuple[str, ...] = ()
     name: str = ""
@@ -44,25 +51,28 @@ class Net:
 
 @contextmanager
 def network() -> Iterator[Net]:
-    """A network namespace joined to ours by a pair of interfaces."""
-    name, number = f"thn{os.getpid()}", os.getpid() % 16000
-    subnet = f"10.213.{number // 64}.{4 * (number % 64)}".rsplit(".", 1)
-    first, second = f"{subnet[0]}.{int(subnet[1]) + 1}", f"{subnet[0]}.{int(subnet[1]) + 2}"
+    """A network namespace joined to ours by two pairs of interfaces."""
+    name, number = f"thn{os.getpid()}", os.getpid() % 8000
+    subnet = f"10.213.{number // 32}."
     inside = ("ip", "netns", "exec", name)
-    steps = [
-        ("ip", "netns", "add", name),
-        ("ip", "link", "add", f"a{name}", "type", "veth", "peer", "name", f"b{name}", "netns", name),
-        ("ip", "address", "add", f"{first}/30", "dev", f"a{name}"),
-        ("ip", "link", "set", f"a{name}", "up"),
-        (*inside, "ip", "address", "add", f"{second}/30", "dev", f"b{name}"),
-        (*inside, "ip", "link", "set", f"b{name}", "up"),
-        (*inside, "ip", "link", "set", "lo", "up"),
-    ]
+    steps = [("ip", "netns", "add", name), (*inside, "ip", "link", "set", "lo", "up")]
+    for cable, at in (("a", 8 * (number % 32)), ("r", 8 * (number % 32) + 4)):
+        near, far = f"{cable}{name}", f"{cable}x{name}"
+        steps += [
+            ("ip", "link", "add", near, "type", "veth", "peer", "name", far, "netns", name),
+            ("ip", "address", "add", f"{subnet}{at + 1}/30", "dev", near),
+            ("ip", "link", "set", near, "up"),
+            (*inside, "ip", "address", "add", f"{subnet}{at + 2}/30", "dev", far),
+            (*inside, "ip", "link", "set", far, "up"),
+        ]
+    at = 8 * (number % 32)
+    there = Net(f"{subnet}{at + 1}", f"{subnet}{at + 5}", f"{subnet}{at + 6}", inside, name)
     try:
         permitted = all(subprocess.run(step, capture_output=True, check=False).returncode == 0 for step in steps)
-        yield Net(first, second, inside, name) if permitted else Net("127.0.0.1", "127.0.0.2")
+        yield there if permitted else Net("127.0.0.1", "127.0.0.1", "127.0.0.2")
     finally:
-        subprocess.run(["ip", "link", "delete", f"a{name}"], capture_output=True, check=False)
+        for cable in ("a", "r"):
+            subprocess.run(["ip", "link", "delete", f"{cable}{name}"], capture_output=True, check=False)
         subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
 
 
@@ -105,6 +115,34 @@ class Machine:
         assert of_state(self.state) == []
         return len(running)
 
+    def cut(self) -> None:
+        """Cut the cable to the first machine; the receivers can still be reached.
+
+        Without a network of its own: the database takes no connection of it any more, and ends those it has.
+        """
+        if self.net.name:
+            subprocess.run(["ip", "link", "set", f"a{self.net.name}", "down"], check=True)
+            return
+        self._connections(0)
+
+    def mend(self) -> None:
+        """Put it in again."""
+        if self.net.name:
+            subprocess.run(["ip", "link", "set", f"a{self.net.name}", "up"], check=True)
+            return
+        self._connections(-1)
+
+    def _connections(self, most: int) -> None:
+        sql = psycopg.sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(
+            psycopg.sql.Identifier(login_of(self.name)), most
+        )
+        with psycopg.connect(admin_conninfo(self.main.state, self.main.database_port), autocommit=True) as db:
+            db.execute(sql)
+            if most == 0:
+                db.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [login_of(self.name)]
+                )
+
     def move_disk(self) -> None:
         """Its disk, copied into another machine: other inodes, another folder."""
         fresh = _fresh_state()
@@ -112,6 +150,21 @@ class Machine:
         subprocess.run(["cp", "-a", self.state, fresh], check=True)
         shutil.rmtree(self.state)
         self.state = fresh
+
+    def process(self, role: str) -> str:
+        """What its supervisor says of a role."""
+        return Supervisor(self.state).processes()[role].state
+
+    def waiting(self) -> int:
+        """Mails in its Postfix."""
+        queue = self.state / "out" / "queue"
+        return sum(path.is_file() for name in ("incoming", "active", "deferred") for path in (queue / name).rglob("*"))
+
+    def able(self) -> bool:
+        """Whether the first one lets it take mail, by what it said last."""
+        return bool(
+            question(self.main, "SELECT able AND seen_at > now() - interval '5 s' FROM node WHERE name = %s", self.name)
+        )
 
     def settings(self) -> Settings:
         """As it reads them itself."""
@@ -135,7 +188,7 @@ def two_machines(name: str = "two") -> Iterator[Settings]:
         port = 20_000 + os.getpid() % 9_000
         toml = (
             f'listen = "{net.first}"\ndatabase_listen = "{net.first}"\ndatabase_port = {port}\n'
-            f'simulate_at = "{net.first}"\nnode_patience = {PATIENCE}\n'
+            f'simulate_at = "{net.receivers}"\nnode_patience = {PATIENCE}\n'
         )
         main = after.enter_context(installation(toml=toml, roles=[*ROLES, "edge"]))
         machine = after.enter_context(second_machine(main, net, name))
@@ -150,7 +203,7 @@ def address(main: Settings, machine: Machine, egress: str) -> None:
     until(
         "the address is loaded", lambda: egress in {each.name for each in load_plan(machine.state).egresses}
     )  # fmt: skip
-    until("it takes mail", lambda: question(main, "SELECT able FROM node WHERE name = %s", machine.name))
+    until("it takes mail", machine.able)
 
 
 @contextmanager
@@ -199,6 +252,23 @@ def heard(main: Settings, campaign: int) -> set[str]:
             {"c": str(campaign)},
         )
         return {row["recipient"] for row in rows}
+
+
+def tried(main: Settings, egress: str) -> list[float]:
+    """When the receivers heard of a mail by this sending address, taken or refused."""
+    with read(main.state / "sim" / "mail.sqlite3") as sim:
+        rows = sim.execute(
+            "SELECT at FROM message WHERE sender LIKE :s UNION ALL SELECT at FROM refusal WHERE sender LIKE :s",
+            {"s": f"b.{egress}.%"},
+        )
+        return [row["at"] for row in rows]
+
+
+def refused(main: Settings, egress: str) -> int:
+    """Mails by this sending address that were refused, for good or for now."""
+    with read(main.state / "sim" / "mail.sqlite3") as sim:
+        rows = sim.execute("SELECT count(*) AS n FROM refusal WHERE sender LIKE ?", [f"b.{egress}.%"])
+        return int(rows.fetchone()["n"])
 
 
 def question(main: Settings, sql: str, *values: object) -> Any:

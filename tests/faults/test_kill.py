@@ -22,7 +22,7 @@ RECIPIENTS = 1000
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("case", ["sender", "out", "db", "worker", "feedback", "stack"])
+@pytest.mark.parametrize("case", ["sender", "out", "db", "worker", "feedback", "stack", "restart"])
 async def test_a_fault_in_mid_campaign_skips_nobody_and_repeats_nobody(sending: Settings, case: str) -> None:
     count = await run(sending, case, RECIPIENTS, seed=1, times=1)
     assert (count.missing, count.duplicates) == (0, 0)

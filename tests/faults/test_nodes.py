@@ -1,4 +1,4 @@
-"""Two machines send one campaign, and one of them dies in the middle: nobody is skipped, nobody gets it twice.
+"""Two machines send one campaign, and one dies or is cut off in the middle: nobody is skipped, nobody gets it twice.
 
 `make faults` also starts it again where it was, several times.
 """
@@ -6,14 +6,17 @@
 import csv
 import io
 import json
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 from campaigns import accepted, launch, wait_until_accepted, wait_until_settled
-from nodes import MACHINES, Machine, came, heard, here, question, show, two_machines, until
+from nodes import MACHINES, Machine, came, heard, here, question, refused, show, tried, two_machines, until
 
 from thurn.db.connect import conninfo
+from thurn.nodes import service
 from thurn.settings import Settings
 from thurn.simulate import client
 from thurn.simulate.truth import Truth
@@ -46,6 +49,13 @@ async def _campaign(
     return campaign, addresses, client.truth(main, campaign=campaign, expected=addresses, dkim=False), found
 
 
+def _put_off(main: Settings, second: Machine) -> None:
+    """What it tries is put off from now on, so that it has something to send for as long as it may."""
+    client.mood(main, "other", "tempfail", client=second.net.second)
+    before = refused(main, "n2")
+    until("it has mail that it tries again", lambda: refused(main, "n2") > before + 20)
+
+
 @pytest.mark.stack
 async def test_a_machine_that_is_killed_and_whose_disk_comes_back_skips_nobody_and_repeats_nobody(
     machines: Machines,
@@ -54,6 +64,32 @@ async def test_a_machine_that_is_killed_and_whose_disk_comes_back_skips_nobody_a
         second.kill()
         second.move_disk()
         second.up()
+
+    _, _, truth, _ = await _campaign(machines, harm)
+    assert (truth.missing, truth.duplicates) == (0, 0)
+
+
+@pytest.mark.stack
+async def test_a_machine_behind_a_cut_cable_stops_in_time_and_goes_on_when_it_is_mended(machines: Machines) -> None:
+    main, _ = machines
+    patience = service.silence(main)
+
+    def harm(second: Machine) -> None:
+        _put_off(main, second)
+        second.cut()
+        cut = time.time()
+        until("its keeper stops Postfix", lambda: second.process("out") == "stopped", patience=patience)
+        stopped = time.time()
+        until("the first one says so", lambda: here(main, "node", "show", "two")["node"]["silent"])
+        assert second.waiting() > 0, "it would have something to send"
+        assert second.process("sender") == "running"
+        moments = tried(main, "n2")
+        assert any(cut + 1 < moment < stopped for moment in moments), "it went on while it might"
+        assert max(moments) < stopped + 1
+        client.calm(main)
+        second.mend()
+        until("it goes on", lambda: second.process("out") == "running" and second.able())
+        assert max(tried(main, "n2")) > stopped + 1
 
     _, _, truth, _ = await _campaign(machines, harm)
     assert (truth.missing, truth.duplicates) == (0, 0)
@@ -95,7 +131,8 @@ async def test_a_machine_lost_for_good_is_a_decision_and_cannot_come_back(machin
     said: dict[str, int] = {}
 
     def harm(second: Machine) -> None:
-        second.kill()
+        _put_off(main, second)
+        second.cut()
         with pytest.raises(AssertionError, match="may still be sending"):
             here(main, "node", "lost", "two", "--confirm", "two")
         long = "SELECT seen_at < now() - make_interval(secs => 16) FROM node WHERE name = 'two'"
@@ -103,6 +140,14 @@ async def test_a_machine_lost_for_good_is_a_decision_and_cannot_come_back(machin
         with pytest.raises(AssertionError, match="Type two to confirm"):
             here(main, "node", "lost", "two")
         said.update(here(main, "node", "lost", "two", "--confirm", "two"))
+        lost = time.time()
+        client.calm(main)
+        second.mend()
+        until("keeper has taken its right to sign in away", lambda: _is_shut_out(second))
+        assert second.process("out") == "stopped"
+        assert second.waiting() > 0
+        assert max(tried(main, "n2")) < lost, "it runs, and sends nothing"
+        second.kill()
 
     campaign, addresses, truth, found = await _campaign(machines, harm)
     assert truth.duplicates == 0
@@ -112,16 +157,16 @@ async def test_a_machine_lost_for_good_is_a_decision_and_cannot_come_back(machin
     missing = set(addresses) - heard(main, campaign)
     assert len(missing) == truth.missing
     assert missing <= listed, "whoever got nothing is on the list"
-    assert found["unknown"] == len(listed)
+    now = Counter(row["now"] for row in table)  # its last words are heard: what it sent while it was cut off
+    assert now["unknown"] == found["unknown"] > 0
 
     done = second.run("up", check=False)
     assert done.returncode == 1
     assert "no longer belongs to" in done.stderr
     assert {role.process.state for role in status(second.settings()).values()} == {"stopped"}
-    until("keeper has taken its right to sign in away", lambda: _is_shut_out(second))
     with pytest.raises(AssertionError, match="Choose a name that no machine had"):
         here(main, "node", "add", "two")
-    assert {row["now"] for row in table} == {"unknown"}
+    assert set(now) <= {"unknown", "delivered", "bounced"}
     assert {row["campaign_id"] for row in table} == {str(campaign)}
 
 

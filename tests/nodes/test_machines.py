@@ -20,6 +20,7 @@ from thurn.delivery.fold import fold
 from thurn.delivery.ledger import Entry, Fact, advance
 from thurn.delivery.outcomes import Outcome, append
 from thurn.nodes import gate, service
+from thurn.nodes.fence import Fence
 from thurn.nodes.jobs import watch
 from thurn.nodes.token import Token
 from thurn.nodes.watch import Watch, let_go
@@ -222,6 +223,11 @@ async def test_operators_hear_of_a_silent_machine_and_when_it_is_back(system: Co
 
     await watch(system)
     assert await open_alerts() == []
+    assert not (await service.get(system, "two"))["silent"]
+    await system.execute("UPDATE node SET seen_at = now() - interval '20 seconds' WHERE name = 'two'")
+    assert (await service.get(system, "two"))["silent"], "its part is taken over"
+    await watch(system)
+    assert await open_alerts() == [], "most are back before anybody has read it"
     await system.execute("UPDATE node SET seen_at = now() - interval '3 minutes' WHERE name = 'two'")
     await watch(system)
     await watch(system)
@@ -312,7 +318,10 @@ async def test_postfix_stops_when_the_database_is_long_away_or_says_no(
     monkeypatch.setattr(Supervisor, "stop", lambda *given: calls.append(f"stop {given[-1]}"))
     monkeypatch.setattr(Supervisor, "start", lambda *given: calls.append(f"start {given[-1]}"))
     machine = Watch(joined)
+    fence = machine._fence
+    assert fence is not None
     machine.look()
+    fence.look()
     assert calls == []
     row = await one(system, "SELECT able, trouble, hostname FROM node WHERE name = 'two'")
     assert row == {"able": False, "trouble": "The role sender does not run.", "hostname": "two.example"}
@@ -320,23 +329,41 @@ async def test_postfix_stops_when_the_database_is_long_away_or_says_no(
     machine._settings = cut
     with pytest.raises(psycopg.OperationalError):
         machine.look()
+    fence.look()
     assert calls == [], "not at once"
-    machine._reached -= cut.node_patience + 1
-    with pytest.raises(psycopg.OperationalError):
-        machine.look()
+    fence._reached -= cut.node_patience + 1
+    fence.look()  # nobody waits for a `look` that hangs
     assert calls == ["stop out"]
-    machine._settings = joined
-    machine.look()
-    assert calls == ["stop out", "start out"]
-    # A keeper that starts anew remembers, whatever its own clock says.
+    # A keeper that starts anew remembers, whatever its own clock says, and has the other's work undone.
     (joined.state / "run" / "ctl" / "contact").write_text("1.0")
     another = Watch(cut)
-    with pytest.raises(psycopg.OperationalError):
-        another.look()
-    assert calls == ["stop out", "start out", "stop out"]
+    assert another._fence is not None
+    another._fence.look()
+    assert calls == ["stop out", "stop out"]
+    another._settings = joined
+    another.look()
+    another.look()
+    assert calls == ["stop out", "stop out", "start out"]
+    machine._settings = joined
+    machine.look()
+    assert calls[3:] == [], "it is not started again and again"
     await system.execute("UPDATE node SET state = 'lost' WHERE name = 'two'")
     machine.look()
     assert calls[3:] == ["stop out"]
+
+
+def test_what_an_answer_that_came_late_says_is_as_old_as_the_question(
+    joined: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first machine counts from when it heard of us; the answer may have hung behind a cable for a while."""
+    fence = Fence(joined.state, 10)
+    calls: list[str] = []
+    monkeypatch.setattr(Supervisor, "processes", lambda *_: {"out": Process("running", 1, None)})
+    monkeypatch.setattr(Supervisor, "stop", lambda *given: calls.append(f"stop {given[-1]}"))
+    wall, monotonic = fence.asked()
+    fence.reached((wall, monotonic - 11))
+    fence.look()
+    assert calls == ["stop out"]
 
 
 def test_a_token_proves_and_seals_and_nothing_else_does() -> None:

@@ -37,7 +37,7 @@ class NodeOut(Out):
     name: str
     state: Literal["invited", "joined", "leaving", "left", "lost"]
     first: bool = Field(description="It has the database and everything else.")
-    silent: bool = Field(description="Nothing was heard of it for two minutes.")
+    silent: bool = Field(description="Nothing was heard of it for 15 seconds: others have taken over its part.")
     able: bool = Field(description="It takes mail.")
     trouble: str = Field(description="Why it takes none.")
     hostname: str

@@ -34,7 +34,7 @@ async def watch(db: Connection) -> None:
         name, here = row["name"], row["state"] in ("joined", "leaving")
         subject = f"The sending machine {name} is {'back' if here else 'settled'}"
         text = "It sends again." if here else "It does not belong here any more."
-        if row["silent"]:
+        if row["long_silent"]:
             since = f"{row['seen_at'] or row['joined_at']:%Y-%m-%d %H:%M}"
             why = _SILENT.format(since=since, queued=row["queued"], leased=row["leased"])
             await notify(

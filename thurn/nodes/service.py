@@ -6,6 +6,7 @@ from typing import Any
 
 from thurn.db.connect import Connection, Row
 from thurn.db.fetch import maybe, one, rows
+from thurn.delivery.board import NODE_STALE
 from thurn.nodes.token import Token
 from thurn.problems import Conflict, Invalid, NotFound
 from thurn.secrets import Secrets
@@ -13,12 +14,13 @@ from thurn.settings import Settings
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 VALID = timedelta(hours=1)  # of a token
-SILENT = 120  # seconds without a word until operators are told
+LONG = 120  # seconds of silence until owners are told: most are started again before
 
 _LISTED = f"""
 SELECT n.name, n.state, n.login IS NULL AND n.state = 'joined' AS first, n.hostname, n.created_at, n.joined_at,
        n.ended_at, n.seen_at, n.roles, n.able, n.trouble, n.missing, n.token_until,
-       coalesce(n.seen_at, n.joined_at) < now() - interval '{SILENT} seconds' AS silent,
+       coalesce(n.seen_at + make_interval(secs => {NODE_STALE}), n.joined_at + make_interval(secs => {LONG})) < now()
+         AS silent, coalesce(n.seen_at, n.joined_at) < now() - make_interval(secs => {LONG}) AS long_silent,
        coalesce(f.leased, 0) AS leased, coalesce(f.queued, 0) AS queued,
        coalesce((SELECT json_agg(e.name ORDER BY e.id) FROM egress e
                  WHERE e.node = n.name AND e.kind = 'address' AND e.removed_at IS NULL), '[]') AS egresses
@@ -41,7 +43,8 @@ async def get(db: Connection, name: str) -> Row:
 
 
 def _shaped(row: Row) -> Row:
-    return {**row, "silent": bool(row["silent"]) and row["state"] in ("joined", "leaving")}
+    here = row["state"] in ("joined", "leaving")
+    return {**row, "silent": here and bool(row["silent"]), "long_silent": here and bool(row["long_silent"])}
 
 
 async def add(db: Connection, settings: Settings, name: str) -> dict[str, Any]:

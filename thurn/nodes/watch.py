@@ -1,7 +1,7 @@
 """What `keeper` does about machines: each tells how it is; the first one lets the others in and out of the database.
 
-A further machine that cannot reach the database stops its Postfix after `node_patience` seconds and starts it when it
-can again. So one that was silent for longer sends nothing any more, and may be given up (service.lose).
+A further machine that cannot reach the database stops its Postfix after `node_patience` seconds, and starts it when it
+can again (fence.py). So one that was silent for longer sends nothing any more, and may be given up (service.lose).
 """
 
 import errno
@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from thurn.db.connect import conninfo
 from thurn.delivery.disk import ROOM
 from thurn.heartbeat import alive
+from thurn.nodes.fence import Fence
 from thurn.nodes.gate import revoked
 from thurn.settings import Settings
 from thurn.stack.postgres import admin_conninfo
@@ -24,7 +25,7 @@ from thurn.stack.supervision import Supervisor
 
 log = structlog.get_logger()
 
-CONTACT = "run/ctl/contact"  # when the database was last reached
+_GONE = "this machine was removed, or declared lost"
 _LEAVE = 10.0  # seconds between looks whether a machine that leaves may go
 
 _OWN = """
@@ -52,15 +53,19 @@ class Watch:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._supervisor = Supervisor(settings.state)
-        self._fenced = ""  # why this machine's Postfix is stopped
+        self._fence = Fence(settings.state, settings.node_patience) if settings.joined else None
         self._logins: dict[str, tuple[str, str]] = {}
         self._looked = -_LEAVE
-        self._reached = time.monotonic()
+
+    def watch(self) -> None:
+        """Have a further machine's Postfix stopped in time, whatever keeps `look` waiting."""
+        if self._fence is not None:
+            self._fence.watch()
 
     def look(self) -> None:
         """Once. Raises psycopg.Error or OSError; the next look does it again."""
-        if self._settings.joined:
-            self._look_as_node()
+        if self._fence is not None:
+            self._look_as_node(self._fence)
             return
         with psycopg.connect(conninfo(self._settings, "system"), connect_timeout=3, autocommit=True) as db:
             db.execute(_FIRST, self._told(db))
@@ -71,47 +76,19 @@ class Watch:
 
     # ---- a further machine
 
-    def _look_as_node(self) -> None:
+    def _look_as_node(self, fence: Fence) -> None:
+        asked = fence.asked()
         try:
             with psycopg.connect(conninfo(self._settings, "system"), connect_timeout=3, autocommit=True) as db:
                 row = db.execute(_OWN, self._told(db)).fetchone()
         except psycopg.OperationalError as error:
             if revoked(error):
-                self._fence("this machine was removed, or declared lost")
-            elif self._silent_for() > self._settings.node_patience:
-                self._fence("the database cannot be reached")
+                fence.shut(_GONE)
             raise
         if row is None or row[0] not in ("joined", "leaving"):
-            self._fence("this machine was removed, or declared lost")
-            return
-        self._in_contact()
-        if self._fenced:
-            log.info("the database can be reached again: out goes on")
-            self._fenced = ""
-            self._supervisor.start("out")
-
-    def _fence(self, why: str) -> None:
-        """Stop `out`, once; what it has stays in its queue. Again and again, in case somebody starts it."""
-        processes = self._supervisor.processes()
-        if "out" in processes and processes["out"].state not in ("stopped", "stopping"):
-            self._supervisor.stop("out")
-        if why != self._fenced:
-            log.warning("out is stopped, nothing is sent", why=why)
-        self._fenced = why
-
-    def _in_contact(self) -> None:
-        path = self._settings.state / CONTACT
-        path.write_text(str(time.time()))
-        self._reached = time.monotonic()
-
-    def _silent_for(self) -> float:
-        """Seconds, by the clock that says more: one counts while no keeper runs, nobody can set back the other."""
-        try:
-            since = time.time() - float((self._settings.state / CONTACT).read_text())
-            return max(since, time.monotonic() - self._reached)
-        except (FileNotFoundError, ValueError):
-            self._in_contact()
-            return 0.0
+            fence.shut(_GONE)
+        else:
+            fence.reached(asked)
 
     # ---- every machine
 

@@ -205,6 +205,8 @@ def _stop_and_wait(supervisor: Supervisor, chosen: Sequence[str]) -> None:
         supervisor.stop(role)
     while any(supervisor.processes().get(role, _GONE).state not in {"stopped", "failing"} for role in chosen):
         time.sleep(0.05)
+    for role in chosen:
+        supervisor.sweep(role)
 
 
 _GONE = Process("stopped", None, None)

@@ -116,6 +116,7 @@ def main(settings: Settings) -> None:
     sign = settings.state / "run" / "keeper.alive"
     kept = sources(OF_NODE if settings.joined else FEATURES)
     machines, doorman = Watch(settings), Doorman(settings)
+    machines.watch()
     # The sender suspends lanes and opens them again in this table, and that should act at once.
     table = settings.state / TRANSPORTS
     while going:

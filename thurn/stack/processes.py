@@ -131,6 +131,62 @@ def wait_for_agents(state: Path, seconds: float = 10.0) -> None:
         time.sleep(0.1)
 
 
+def settle(state: Path, role: str, seconds: float = 2.0) -> None:
+    """Have a Postfix instance begin no delivery any more, and wait until those under way are over, so long at most.
+
+    Before its end: see `wait_for_agents`. The queue manager stands still and hands out nothing; it has to be ended.
+    """
+    processes = _processes()
+    groups = _groups(state, processes, role)
+    running = {pid: _program(pid).rpartition("/")[2] for pid, stat in processes.items() if stat.group in groups}
+    for pid in (pid for pid, name in running.items() if name == "qmgr"):
+        _signal(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(
+        _speaks(pid) for pid, name in running.items() if name in ("smtp", "lmtp")
+    ):
+        time.sleep(0.02)
+
+
+def _speaks(pid: int) -> bool:
+    """Whether it has a connection open, also where it lies in another network."""
+    found = set()
+    try:
+        for table in ("tcp", "tcp6"):
+            rows = (line.split() for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:])
+            found |= {f"socket:[{row[9]}]" for row in rows}
+        return any(str(entry.readlink()) in found for entry in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:  # it has ended, a connection just closed, or it is not ours to look at
+        return Path(f"/proc/{pid}").exists()
+
+
+def finish(state: Path, role: str, seconds: float = 10.0) -> None:
+    """End what is left of a Postfix instance whose master has ended: its agents by themselves, the others at once."""
+    begun = time.monotonic()
+    while left := _left(state, role):
+        waited = time.monotonic() - begun
+        agents = {pid for pid in left if _program(pid) in _AGENTS} if waited < seconds else set()
+        for pid in set(left) - agents:
+            _signal(pid, signal.SIGTERM if waited < seconds + 1 else signal.SIGKILL)
+            _signal(pid, signal.SIGCONT)
+        if waited > seconds + 5:
+            return
+        time.sleep(0.02)
+
+
+def _left(state: Path, role: str) -> list[int]:
+    processes = _processes()
+    groups = _groups(state, processes, role)
+    return [pid for pid, stat in processes.items() if stat.group in groups]
+
+
+def _signal(pid: int, sign: signal.Signals) -> None:
+    try:
+        os.kill(pid, sign)
+    except ProcessLookupError:
+        pass
+
+
 def _program(pid: int) -> str:
     try:
         return str(Path(f"/proc/{pid}/exe").readlink())

@@ -66,8 +66,10 @@ def _program(role: str, settings: Settings) -> Program:
             # Open sessions outlive a reload (shutdown_clients = no), and would outlive the end, too.
             return Program(role, command, "dovecot", whole_group=True)
         case "mx" | "out":
-            # -d: stay in the supervisor's process group, so that one signal reaches the whole instance.
-            return Program(role, (f"{DAEMONS}/master", "-d", "-c", f"{state}/{role}/etc"), role)
+            # -d: stay in the supervisor's process group, by which what is left of the instance is found.
+            # KILL: at TERM the master ends its agents in the middle of what they do, and a mail whose receiver has just
+            # answered would go once more (RFC 1047). Without a master they end by themselves (processes.finish).
+            return Program(role, (f"{DAEMONS}/master", "-d", "-c", f"{state}/{role}/etc"), role, stop="KILL")
         case "webmail":
             # Nothing of /etc/php: no folder of further .ini files. Its workers outlive it, too, and hold its socket.
             command = ("/usr/bin/env", "-i", "PHP_INI_SCAN_DIR=", webmail.program(), "-F", "-O", "-c",

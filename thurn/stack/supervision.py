@@ -12,9 +12,10 @@ from typing import Any
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from thurn.stack.processes import end_all, wait_for_agents
+from thurn.stack.processes import end_all, finish, settle, wait_for_agents
 from thurn.stack.supervisor import CONFIG, PIDFILE, SOCKET
 
+POSTFIX = ("mx", "out")
 _UNREACHABLE = (OSError, xmlrpc.client.ProtocolError)
 
 
@@ -73,6 +74,8 @@ class Supervisor:
         """Take over a changed configuration; a role whose command changed is stopped and has to be started again."""
         ((added, changed, removed),) = self._rpc.reloadConfig()
         for name in (*changed, *removed):
+            if name in POSTFIX:
+                settle(self._state, name)
             self._rpc.stopProcessGroup(name)
             self._rpc.removeProcessGroup(name)
         for name in (*added, *changed):
@@ -80,11 +83,20 @@ class Supervisor:
 
     def start(self, role: str) -> None:
         """Start a role; no harm if it runs."""
+        if role in POSTFIX and (found := self.processes().get(role)) and found.state == "stopped":
+            finish(self._state, role)
         self._call("startProcess", role, allowed=(Faults.ALREADY_STARTED, Faults.SPAWN_ERROR))
 
     def stop(self, role: str) -> None:
-        """Ask a role to end, without waiting; no harm if it does not run."""
+        """Ask a role to end, without waiting; no harm if it does not run. A Postfix ends what it has begun first."""
+        if role in POSTFIX:
+            settle(self._state, role)
         self._call("stopProcess", role, allowed=(Faults.NOT_RUNNING, Faults.BAD_NAME))
+
+    def sweep(self, role: str) -> None:
+        """End what a role that has stopped has left: see Program.stop of Postfix."""
+        if role in POSTFIX:
+            finish(self._state, role)
 
     def shut_down(self) -> None:
         """End the supervisor itself."""
