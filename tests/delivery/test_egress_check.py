@@ -9,7 +9,7 @@ from dnslib.zoneresolver import ZoneResolver
 from thurn.alerts import open_alerts
 from thurn.db.connect import Connection
 from thurn.delivery import egress
-from thurn.delivery.egress_check import here, judge
+from thurn.delivery.egress_check import here, judge, look
 from thurn.delivery.jobs import check_all
 from thurn.dns.verdicts import Answers
 from thurn.settings import Settings
@@ -77,3 +77,37 @@ async def test_operators_are_told_when_reverse_dns_breaks_and_when_it_is_mended(
     await check_all(system, settings)
     assert await open_alerts(system) == []
     assert [each["level"] for each in (await egress.get(system, "out2"))["checks"]] == ["ok", "ok"]
+
+
+NODE = "two.brotzeit.example"
+BOTH = f"{NODE}. 60 IN A 127.0.0.2\n{NODE}. 60 IN AAAA fd00::2\n"
+FOUR = f"2.0.0.127.in-addr.arpa. 60 IN PTR {NODE}.\n"
+SIX = f"2.{'0.' * 27}0.0.d.f.ip6.arpa. 60 IN PTR {NODE}.\n"
+
+
+@pytest.mark.parametrize(
+    ("zone", "missing", "bad"),
+    [
+        (BOTH + FOUR + SIX, [], []),
+        (BOTH + FOUR, [], ["fd00::2 has no reverse DNS"]),
+        (BOTH + SIX, [], ["127.0.0.2 has no reverse DNS"]),
+        (BOTH.splitlines()[0] + "\n" + FOUR + SIX, [], [f"fd00::2 points to {NODE}, but that name leads to 127.0.0.2"]),
+        (BOTH + FOUR + SIX.replace("two", "one"), [], ["fd00::2 points to one.brotzeit.example, not to two"]),
+        (BOTH + FOUR + SIX, ["fd00::2"], ["machine two does not have the address fd00::2"]),
+    ],
+    ids=["right", "no-six", "no-four", "one-way", "other-name", "not-there"],
+)
+async def test_both_addresses_of_a_further_machine_are_judged_by_its_own_name(
+    system: Connection, names: Callable[[str], Settings], zone: str, missing: list[str], bad: list[str]
+) -> None:
+    await system.execute(
+        """INSERT INTO node (name, login, verifier, state, joined_at, seen_at, able, hostname, missing)
+           VALUES ('two', 'thurn_node_two', 'p', 'joined', now(), now(), true, %s, %s)""",
+        [NODE, missing],
+    )
+    await system.execute("INSERT INTO egress (name, node, bind4, bind6) VALUES ('n2', 'two', '127.0.0.2', 'fd00::2')")
+    found = await look(await egress.get(system, "n2"), names(zone))
+    assert len(found) == 4
+    broken = [each.what for each in found if each.level != "ok"]
+    assert len(broken) == len(bad)
+    assert all(part in what for part, what in zip(bad, broken, strict=True)), broken

@@ -223,3 +223,41 @@ async def test_a_tracking_host_counts_from_when_it_leads_here(
     assert await right()
     zone.publish(record, "elsewhere.example")
     assert not await right()
+
+
+async def test_addresses_of_further_machines_are_asked_for_and_campaigns_go_on_without(
+    app_pool: Pool, brotzeit: Brotzeit, system: Connection
+) -> None:
+    settings, held, domain, _ = brotzeit
+    await check(app_pool, brotzeit)
+    await system.execute(
+        """WITH e AS (INSERT INTO egress (name, node, bind4, bind6) VALUES
+                        ('n2', 'two', '127.0.0.2', 'fd00::2'), ('n3', 'two', '127.0.0.3', NULL),
+                        ('n4', 'two', '127.0.0.4', NULL), ('n5', 'two', '127.0.0.5', NULL),
+                        ('n6', 'two', '127.0.0.6', NULL) RETURNING id, name),
+                p AS (INSERT INTO pool (name) VALUES ('mine'), ('theirs'), ('spare') RETURNING id, name),
+                w AS (INSERT INTO workspace (slug, name) VALUES ('inn', 'The Inn') RETURNING id),
+                r AS (INSERT INTO pool_rule (workspace_id, stream, pool_id)
+                      SELECT 1, 'marketing', id FROM p WHERE name = 'mine'
+                      UNION ALL SELECT w.id, 'marketing', p.id FROM p, w WHERE p.name = 'theirs')
+           INSERT INTO pool_egress (pool_id, egress_id)
+           SELECT p.id, e.id FROM (SELECT * FROM p UNION ALL SELECT id, name FROM pool WHERE name = 'default') p
+           JOIN e ON (e.name, p.name) IN (('n2', 'default'), ('n3', 'mine'), ('n4', 'theirs'), ('n5', 'spare'))"""
+    )
+    checks = await check(app_pool, brotzeit)
+    for kind in ("spf", "bounce-spf"):
+        assert checks[kind].level == "warn"
+        assert "does not name 127.0.0.2, fd00::2, 127.0.0.3," in checks[kind].what, "and not those of strangers' pools"
+        assert " ip4:127.0.0.2 ip6:fd00::2 ip4:127.0.0.3 " in checks[kind].publish[0]
+    assert await verified(system), "DKIM holds for what leaves from there"
+    assert await _mails(system) == ["2 DNS records of brotzeit.example broke"]
+    [text] = await (await system.execute("SELECT args->>'text' AS t FROM procrastinate_jobs")).fetchall()
+    assert "Campaigns go on." in text["t"]
+    for kind in ("spf", "bounce-spf"):
+        held.publish(checks[kind].record, checks[kind].publish[0])
+    checks = await check(app_pool, brotzeit)
+    assert {checks["spf"].level, checks["bounce-spf"].level} == {"ok"}
+    async with in_workspace(app_pool, 1) as db:
+        public = settings.model_copy(update={"simulate": False})
+        of = facts(await service.get_domain_by_id(db, domain), public)
+    assert of.sent_from == (), "a private address is not the one that receivers see"

@@ -31,6 +31,10 @@ BOUNCE, BOUNCE_SPF, MX, SERVER, PTR = (
     RECORDS[p] for p in ("Bounce host", "Bounce host SPF", "MX", "Server name", "Reverse DNS")
 )
 SERVER_SPF = RECORDS["Server SPF"]
+FURTHER = ("192.0.2.77", "2001:db8::77")  # of another machine
+MORE_SPF, MORE_BOUNCE_SPF = (
+    record for record in records(replace(FACTS, sent_from=FURTHER)) if record.kind in ("spf", "bounce-spf")
+)
 STS, STS_HOST, TLS_RPT, TLSA, CAA, AUTOCONFIG, IMAPS, NO_IMAP, TRACKING, BIMI = (
     RECORDS[p] for p in (
         "MTA-STS", "MTA-STS host", "TLS reporting", "TLSA", "CAA", "Autoconfig", "SRV _imaps", "SRV _imap",
@@ -84,6 +88,17 @@ CASES: list[tuple[Record, Answers, str, str]] = [
     (SPF, found(f'"v=spf1 {OURS} ~all"'), "bad", "quotes"),
     (BOUNCE_SPF, found(f"v=spf1 {OURS} -all"), "ok", ""),
     (BOUNCE_SPF, NO_NAME, "bad", "Bounce host SPF is missing"),
+    # SPF with addresses of further machines
+    (MORE_SPF, found(f"v=spf1 {OURS} ip4:192.0.2.77 ip6:2001:db8::77 ~all"), "ok", ""),
+    (MORE_SPF, found(f"v=spf1 ip6:2001:DB8:0::77 {OURS} +ip4:192.0.2.0/24 ~all"), "ok", ""),
+    (MORE_SPF, found(f"v=spf1 {OURS} ~all"), "warn", "does not name 192.0.2.77, 2001:db8::77, from which"),
+    (MORE_SPF, found(f"v=spf1 {OURS} ip4:192.0.2.77 ~all"), "warn", "does not name 2001:db8::77, from which"),
+    (MORE_SPF, found(f"v=spf1 {OURS} ip4:192.0.2.76 ip6:2001:db8::/64 ~all"), "warn", "does not name 192.0.2.77,"),
+    (MORE_SPF, found(f"v=spf1 {OURS} -ip4:192.0.2.77 ip6:2001:db8::/64 ~all"), "warn", "does not name 192.0.2.77,"),
+    (MORE_SPF, found(f"v=spf1 {OURS} ip6:2001:db8::/64 ~all ip4:192.0.2.77"), "warn", "does not name 192.0.2.77,"),
+    (MORE_SPF, found(f"v=spf1 {OURS} include:_spf.brotzeit.example ~all"), "warn", "does not name"),
+    (MORE_SPF, found("v=spf1 ip4:192.0.2.77 ip6:2001:db8::77 ~all"), "bad", "does not name this server"),
+    (MORE_BOUNCE_SPF, found(f"v=spf1 {OURS} -all"), "warn", "Bounce host SPF does not name"),
     # DKIM
     (RSA_KEY, found(RSA_VALUE), "ok", ""),
     (RSA_KEY, found(f"k=rsa;p={RSA[:100]} {RSA[100:]};"), "ok", ""),  # white space in p= is allowed
@@ -358,3 +373,28 @@ def test_the_announcement_changes_with_the_policy() -> None:
     assert policy("enforce", [HOST]).split("\r\n") == [
         "version: STSv1", "mode: enforce", f"mx: {HOST}", "max_age: 604800", "",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("there", "better"),
+    [
+        ((), f"v=spf1 {OURS} ip4:192.0.2.77 ip6:2001:db8::77 ~all"),
+        (("v=spf1 a -all",), f"v=spf1 {OURS} ip4:192.0.2.77 ip6:2001:db8::77 a -all"),
+        ((f"v=spf1 mx ip4:192.0.2.0/24 {OURS} -all",), f"v=spf1 {OURS} ip6:2001:db8::77 mx ip4:192.0.2.0/24 -all"),
+        (
+            ("v=spf1 include:x.example ~all", "v=spf1 ip6:2001:db8::77 -all"),
+            f"v=spf1 {OURS} ip4:192.0.2.77 ip6:2001:db8::77 include:x.example ~all",
+        ),
+    ],
+)
+def test_a_proposed_record_names_every_machine_and_keeps_what_was_said(there: tuple[str, ...], better: str) -> None:
+    check = judge(MORE_SPF, found(*there) if there else NOTHING)
+    assert check.publish == (better,)
+    assert not spf.error(better)
+    assert judge(MORE_SPF, found(better)).level == "ok"
+
+
+def test_what_another_record_includes_may_name_it() -> None:
+    check = judge(MORE_SPF, found(f"v=spf1 {OURS} include:_spf.brotzeit.example ~all"))
+    assert "If something that it includes names them, all is well" in check.fix
+    assert "includes" not in judge(MORE_SPF, found(f"v=spf1 {OURS} ~all")).fix

@@ -156,6 +156,11 @@ async def _keep(db: Connection, domain_id: int, look: Look) -> None:
     )  # fmt: skip
 
 
+def _stops(check: Check) -> bool:
+    """Whether no campaign can be sent because of it."""
+    return check.record.required and check.level == "bad"
+
+
 def _key(check: Check) -> tuple[str, str]:
     return check.record.name, check.record.type
 
@@ -169,7 +174,7 @@ async def _tell(db: Connection, workspace: int, name: str, before: list[Check], 
         if check.level in ("bad", "warn") and was.get(_key(check)) == "ok":
             raised = await notify(
                 db, workspace, f"{check.record.purpose} of {shown} broke", check.what, key, mail=False,
-                level="bad" if check.record.required else "warn", link=f"domains/{name}", act="Show the record",
+                level="bad" if _stops(check) else "warn", link=f"domains/{name}", act="Show the record",
             )  # fmt: skip
             broke += [check] if raised else []
         elif check.level == "ok" and await mended(db, workspace, key, mail=False):
@@ -180,7 +185,7 @@ async def _tell(db: Connection, workspace: int, name: str, before: list[Check], 
     if broke:
         what = f"{broke[0].record.purpose}" if len(broke) == 1 else count(len(broke), "DNS record", "DNS records")
         lines = [f"{c.what}\n{c.record.type} {c.record.name}\n{c.fix}".rstrip() for c in broke]
-        serious = any(check.record.required for check in broke)
+        serious = any(map(_stops, broke))
         end = "Campaigns cannot be sent from this domain until it is mended." if serious else "Campaigns go on."
         text = "\n\n".join([*lines, end, "Thurn looks again every 10 minutes, and writes once when it is right."])
         await mail_owners(db, workspace, f"{what} of {readable(name)} broke", text)

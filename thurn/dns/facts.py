@@ -1,7 +1,7 @@
 """What a domain's records follow from, gathered from its row, the settings and the certificate in use."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cryptography import x509
@@ -22,6 +22,11 @@ def server_addresses(settings: Settings) -> tuple[str, ...]:
     return (str(address),) if address.is_global else ()
 
 
+def named_addresses(found: Iterable[str], settings: Settings) -> tuple[str, ...]:
+    """Of addresses that mail leaves from those that receivers see: not a private one behind a translation."""
+    return tuple(each for each in found if settings.simulate or ipaddress.ip_address(each).is_global)
+
+
 def facts(domain: Mapping[str, Any], settings: Settings) -> Facts:
     """From a row of `service.get_domain` and the settings."""
     return Facts(
@@ -29,7 +34,8 @@ def facts(domain: Mapping[str, Any], settings: Settings) -> Facts:
         bounce_host=domain["bounce_host"],
         keys=tuple(PublicKey(k["selector"], k["algorithm"], k["public_key"], k["state"]) for k in domain["keys"]),
         hostname=settings.hostname.lower().rstrip("."),
-        addresses=server_addresses(settings),
+        addresses=(own := server_addresses(settings)),
+        sent_from=tuple(each for each in named_addresses(domain["sent_from"], settings) if each not in own),
         ports=settings.port,
         mta_sts_mode=domain["mta_sts_mode"],
         tls_reports=domain["tls_reports"],

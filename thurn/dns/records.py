@@ -51,6 +51,8 @@ class PublicKey:
 class Facts:
     """What the records of a domain follow from. `addresses`: of this server, empty when Thurn cannot know them.
 
+    `sent_from`: further addresses that its mail may leave from, of whatever machine.
+
     `tlsa`: SHA-256 of the public key that the mail server shows (hex), empty where it is not known.
     `tlsa_next`: of a renewed certificate that waits until DNS names its key.
     """
@@ -69,6 +71,7 @@ class Facts:
     tlsa: str = ""
     tlsa_next: str = ""
     webmail_host: str = ""
+    sent_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def records(of: Facts) -> list[Record]:
 
 def _sending(of: Facts) -> Iterable[Record]:
     yield Record(
-        "spf", of.name, "TXT", (f"v=spf1 a:{of.hostname} ~all",), "SPF",
+        "spf", of.name, "TXT", (_spf(of, "~all"),), "SPF",
         "Names the servers that may send for you. Without it, mail looks forged.", required=True,
     )  # fmt: skip
     yield from (_dkim(of, key) for key in of.keys if key.state != "retired")
@@ -119,6 +122,11 @@ def _sending(of: Facts) -> Iterable[Record]:
         "DMARC", "Tells receivers what to do with mail that only pretends to be yours. Gmail, Yahoo and Microsoft "
         "require it from everyone who sends in bulk." + _DMARC[of.dmarc_policy], required=True,
     )  # fmt: skip
+
+
+def _spf(of: Facts, end: str) -> str:
+    further = [f"ip{ipaddress.ip_address(each).version}:{each}" for each in of.sent_from]
+    return " ".join(["v=spf1", f"a:{of.hostname}", *further, end])
 
 
 _DMARC = {
@@ -152,7 +160,7 @@ def _bounces(of: Facts) -> Iterable[Record]:
         "addresses.", required=True,
     )  # fmt: skip
     yield Record(
-        "bounce-spf", of.bounce_host, "TXT", (f"v=spf1 a:{of.hostname} -all",), "Bounce host SPF",
+        "bounce-spf", of.bounce_host, "TXT", (_spf(of, "-all"),), "Bounce host SPF",
         "The envelope of every campaign mail carries this name; receivers look here whether this server may send it.",
         required=True,
     )  # fmt: skip

@@ -82,15 +82,40 @@ def allows_everybody(policy: str) -> bool:
     return any(term.lower() in ("all", "+all") for term in _terms(policy))
 
 
-def merged(policies: Iterable[str], mechanism: str, end: str) -> str:
-    """One record that says what all of them said and names us; ends in their first `all` but +all, else in `end`."""
-    terms = [mechanism]
+def not_named(policy: str, wanted: Iterable[str]) -> list[str]:
+    """Of `ip4:` and `ip6:` terms those whose address the record does not allow by an address or network of its own."""
+    open_ = []
+    for term in _terms(policy):
+        match = _TERM.match(term)
+        if match is None:
+            continue
+        name, argument = match["mechanism"].lower(), (match["argument"] or "")[1:]
+        if name == "all":
+            break
+        if match["qualifier"] in ("", "+") and name in ("ip4", "ip6") and _is_network(argument, int(name[2])):
+            open_.append(ipaddress.ip_network(argument, strict=False))
+    return [term for term in wanted if not any(ipaddress.ip_address(term[4:]) in network for network in open_)]
+
+
+def refers(policy: str) -> bool:
+    """Whether it allows by reference what only a look-up can tell."""
+    return any(term.lower().lstrip("+").startswith(("include:", "redirect=", "exists:")) for term in _terms(policy))
+
+
+def merged(policies: Iterable[str], mechanism: str, end: str, further: Iterable[str] = ()) -> str:
+    """One record that says what all of them said and names us; ends in their first `all` but +all, else in `end`.
+
+    `further`: addresses of ours beside `mechanism`.
+    """
+    policies = list(policies)
+    terms = [mechanism, *further]
+    ours = {term.lower() for term in terms}
     ends = []
     for term in (term for policy in policies for term in _terms(policy)):
         bare = term.lstrip("+-~?").lower()
         if bare == "all":
             ends += [term] if term.lower() not in ("all", "+all") else []
-        elif not _term_error(term) and bare != mechanism.lower() and term not in terms:
+        elif not _term_error(term) and bare not in ours and term not in terms:
             terms.append(term)
     if any(term.lower().startswith("redirect=") for term in terms) and not ends:
         return " ".join(["v=spf1", *terms])

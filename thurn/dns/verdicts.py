@@ -73,10 +73,11 @@ def _no_address(record: Record) -> Check:
 
 def _judge_spf(record: Record, answers: Answers) -> Check:
     policies = tuple(value for value in answers.values if spf.is_policy(value))
-    ours = record.values[0].split()[1]
+    _, ours, *further, end = record.values[0].split()
     if not policies:
         return quoted(record, answers, "v=spf1") or _missing(record, answers)
-    better = (spf.merged(policies, ours, record.values[0].split()[-1]),)
+    missing = spf.not_named(" ".join(policies), further)
+    better = (spf.merged(policies, ours, end, missing),)
     if len(policies) > 1:
         what = f"There are {len(policies)} SPF records; receivers then take none of them."
         return Check(record, "bad", what, policies, "Delete them all and publish this one instead.", better)
@@ -101,7 +102,19 @@ def _judge_spf(record: Record, answers: Answers) -> Check:
             record, "bad", "The SPF record lets everybody send as you.", policies,
             "Replace +all at its end by ~all.", better,
         )  # fmt: skip
+    if missing:
+        return _not_all(record, policies, [term[4:] for term in missing], better)
     return Check(record, "ok", f"{record.purpose} names this server.", policies)
+
+
+def _not_all(record: Record, policies: tuple[str, ...], missing: list[str], better: tuple[str, ...]) -> Check:
+    """Sending goes on: what leaves by the server's own address is right, and DKIM holds for all of it."""
+    one = len(missing) == 1
+    what = f"{record.purpose} does not name {', '.join(missing)}, from which your mail leaves, too."
+    fix = f"Replace its value: else what leaves from {'there' if one else 'them'} passes by its signature alone."
+    if spf.refers(policies[0]):
+        fix += f" If something that it includes names {'it' if one else 'them'}, all is well, and this may stay."
+    return Check(record, "warn", what, policies, fix, better)
 
 
 # ---------------------------------------------------------------- DKIM

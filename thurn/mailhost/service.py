@@ -26,7 +26,17 @@ _DOMAIN = """SELECT d.*, (SELECT count(*) FROM mailbox m WHERE m.domain_id = d.i
   coalesce((SELECT jsonb_agg(jsonb_build_object('selector', selector, 'algorithm', algorithm, 'public_key', public_key,
                                                 'state', state)
                              ORDER BY algorithm DESC, id)
-            FROM dkim_key k WHERE k.domain_id = d.id), '[]') AS keys
+            FROM dkim_key k WHERE k.domain_id = d.id), '[]') AS keys,
+  ARRAY(SELECT host(a) FROM egress e, unnest(ARRAY[e.bind4, e.bind6]) a
+        WHERE e.kind = 'address' AND a IS NOT NULL AND EXISTS (
+          SELECT FROM pool_egress m JOIN pool p ON p.id = m.pool_id WHERE m.egress_id = e.id AND (
+            p.name = 'default' OR EXISTS (
+              SELECT FROM pool_rule r WHERE r.pool_id = p.id
+                AND coalesce(r.workspace_id, d.workspace_id) = d.workspace_id
+                AND coalesce(r.domain_id, d.id) = d.id
+                AND (r.campaign_id IS NULL OR EXISTS (SELECT FROM campaign c WHERE c.id = r.campaign_id
+                                                      AND c.workspace_id = d.workspace_id)))))
+        ORDER BY e.id, family(a)) AS sent_from
   FROM domain d"""
 
 
@@ -54,6 +64,8 @@ async def add_domain(db: Connection, workspace: int, *, name: str, settings: Set
 
 async def get_domain(db: Connection, name: str) -> Row:
     """One domain with its `keys` (selector, algorithm, public_key) and `mailboxes` (a count).
+
+    `sent_from`: addresses by which its mail may leave, beside the one of the server's name.
 
     `NotFound` if it is not one of the workspace's.
     """
