@@ -40,6 +40,8 @@ _FIRST = "ORDER BY d.send_at, d.id LIMIT %(limit)s"
 _LAST = f"""ORDER BY d.send_at DESC, d.id DESC LIMIT least(%(limit)s, greatest(0, -%(spare)s + (
   SELECT count(*) FROM (SELECT FROM delivery d WHERE {_DUE} LIMIT %(spare)s + %(limit)s) waiting)))"""  # noqa: S608 - a constant
 
+# ARRAY(…) and LIMIT 1 make each row one index probe. A planner that knows neither the limit nor, in a campaign's first
+# minute, how large the ledger has become would read the whole of it, and all contacts, for each batch.
 _TAKE = """
 WITH candidate AS MATERIALIZED (
   SELECT d.id FROM delivery d
@@ -47,7 +49,7 @@ WITH candidate AS MATERIALIZED (
   {order} FOR UPDATE OF d SKIP LOCKED
 ), leased AS (
   UPDATE delivery d SET state = 'leased', lease = %(life)s, attempt = d.attempt + 1, egress = %(egress)s
-  FROM candidate WHERE d.campaign_id = %(campaign)s AND d.id = candidate.id
+  WHERE d.campaign_id = %(campaign)s AND d.id = ANY(ARRAY(SELECT id FROM candidate))
   RETURNING d.id, d.workspace_id, d.contact_id, d.recipient, d.provider, d.attempt
 )
 SELECT l.id, l.recipient, l.provider, l.attempt, c.fields,
@@ -55,7 +57,8 @@ SELECT l.id, l.recipient, l.provider, l.attempt, c.fields,
             WHEN c.unsubscribed_at IS NOT NULL THEN 'unsubscribed'
             ELSE (SELECT s.reason FROM suppression s WHERE {barring}
                   LIMIT 1) END AS barred
-FROM leased l LEFT JOIN contact c ON c.id = l.contact_id
+FROM leased l
+LEFT JOIN LATERAL (SELECT c.id, c.fields, c.unsubscribed_at FROM contact c WHERE c.id = l.contact_id LIMIT 1) c ON true
 """
 _BARRING = condition("l.recipient", "l.workspace_id")
 _CLAIM = _TAKE.format(due=_DUE, order=_FIRST, barring=_BARRING)

@@ -29,15 +29,22 @@ DELETE FROM outcome WHERE id IN (SELECT id FROM outcome ORDER BY id LIMIT %s)
 RETURNING id, campaign_id, delivery_id, kind, at, attempt, category, hard, reply, queue_id, source, report_id
 """
 
-# Keyed on both columns of the primary key, so that each row is one index probe in one partition.
+# Keyed on both columns of the primary key, so that each row is one index probe in one partition. ARRAY(…) so that it is
+# planned that way even before PostgreSQL knows how large the ledger has become: else each batch of a campaign's first
+# minute reads the whole campaign.
 _LOOK = """
 SELECT d.campaign_id, d.id, d.workspace_id, d.contact_id, d.recipient, d.provider, d.state::text AS state, d.attempt,
        d.deferrals, d.handed_over_at, d.settled_at, d.category, d.hard, d.reply, d.complained, d.replied,
        coalesce(d.egress, 1) AS egress
-FROM delivery d WHERE d.campaign_id = %s AND d.id = ANY(%s) FOR UPDATE
+FROM delivery d WHERE d.campaign_id = %s AND d.id = ANY(ARRAY(SELECT unnest(%s::bigint[]))) FOR UPDATE
 """
 
 _WRITE = """
+WITH n AS MATERIALIZED (
+  SELECT * FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[],
+                       %s::bool[], %s::text[], %s::bool[], %s::bool[], %s::int[])
+    AS n (id, state, deferrals, handed_over_at, settled_at, category, hard, reply, complained, replied, delay)
+)
 UPDATE delivery d
 SET state = n.state::delivery_state, deferrals = n.deferrals, handed_over_at = n.handed_over_at,
     settled_at = n.settled_at, category = n.category, hard = n.hard, reply = n.reply, complained = n.complained,
@@ -45,10 +52,7 @@ SET state = n.state::delivery_state, deferrals = n.deferrals, handed_over_at = n
     lease = CASE WHEN n.state <> 'queued' THEN d.lease END,
     send_at = CASE WHEN n.state = 'queued' THEN now() + make_interval(secs => n.delay * (0.75 + random() / 2))
                    ELSE d.send_at END
-FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bool[],
-            %s::text[], %s::bool[], %s::bool[], %s::int[])
-  AS n (id, state, deferrals, handed_over_at, settled_at, category, hard, reply, complained, replied, delay)
-WHERE d.campaign_id = %s AND d.id = n.id
+FROM n WHERE d.campaign_id = %s AND d.id = ANY(ARRAY(SELECT n.id FROM n)) AND d.id = n.id
 """
 
 # Not COPY, which PostgreSQL refuses on a table with row-level security.

@@ -38,7 +38,7 @@ SELECT d.campaign_id, d.id, d.attempt FROM delivery d
 WHERE d.campaign_id = ANY(%(campaigns)s) AND d.state = 'leased' AND d.lease = ANY(%(lives)s)
   AND NOT EXISTS (SELECT 1 FROM outcome o WHERE o.campaign_id = d.campaign_id AND o.delivery_id = d.id
                   AND (o.attempt IS NULL OR o.attempt = d.attempt))
-  AND NOT EXISTS (SELECT 1 FROM queue_entry q WHERE q.campaign_id = d.campaign_id AND q.delivery_id = d.id)
+  AND (d.campaign_id, d.id) NOT IN (SELECT q.campaign_id, q.delivery_id FROM queue_entry q)
 """
 
 
@@ -133,8 +133,8 @@ _LOST = """
 SELECT d.campaign_id, d.id, d.attempt FROM delivery d
 WHERE d.campaign_id IN (SELECT id FROM campaign WHERE state IN ('sending', 'paused', 'cancelled'))
   AND d.state IN ('handed_over', 'deferred') AND d.handed_over_at < %(before)s
-  AND d.lease IN (SELECT id FROM sender_life WHERE node = %(node)s)
-  AND NOT EXISTS (SELECT 1 FROM outcome o WHERE o.campaign_id = d.campaign_id AND o.delivery_id = d.id)
+  AND d.lease = ANY(ARRAY(SELECT id FROM sender_life WHERE node = %(node)s))
+  AND (d.campaign_id, d.id) NOT IN (SELECT o.campaign_id, o.delivery_id FROM outcome o)
 """
 
 

@@ -126,7 +126,10 @@ class LogReader:
         gone = [queue_id for queue_id in self._stored if queue_id not in self._known]
         new = [(queue_id, *key) for queue_id, key in self._known.items() if queue_id not in self._stored]
         if gone:
-            await db.execute("DELETE FROM queue_entry WHERE node = %s AND queue_id = ANY(%s)", [node, gone])
+            await db.execute(
+                "DELETE FROM queue_entry WHERE node = %s AND queue_id = ANY(ARRAY(SELECT unnest(%s::text[])))",
+                [node, gone],
+            )
         if new:
             await db.execute(
                 """INSERT INTO queue_entry (node, queue_id, campaign_id, delivery_id)
