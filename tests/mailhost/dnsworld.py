@@ -63,9 +63,16 @@ class Zone(BaseResolver):  # type: ignore[misc] # dnslib is untyped
 def serving(held: Zone, address: str = "127.0.0.1", port: int = 0) -> Iterator[tuple[Zone, int]]:
     """The zone by UDP and TCP on one port."""
     quiet = DNSLogger("-request,-reply,-truncated,-error")
-    tcp = DNSServer(held, address=address, port=port, tcp=True, logger=quiet)
+    while True:
+        tcp = DNSServer(held, address=address, port=port, tcp=True, logger=quiet)
+        try:
+            udp = DNSServer(held, address=address, port=tcp.server.server_address[1], logger=quiet)
+            break
+        except OSError:
+            tcp.server.server_close()
+            if port:  # a certain one
+                raise
     port = tcp.server.server_address[1]
-    udp = DNSServer(held, address=address, port=port, logger=quiet)
     for server in (tcp, udp):
         server.server.daemon_threads = True
         server.thread = threading.Thread(target=server.server.serve_forever, args=(0.02,), daemon=True)

@@ -134,6 +134,14 @@ def noted(settings: Settings, ip: str) -> list[Any]:
     )
 
 
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except OSError:
+        return False
+    return True
+
+
 def failures(settings: Settings, count: int, *, client: str = "", login: str = "") -> None:
     """As many different failures just now."""
     with psycopg.connect(conninfo(settings, "system")) as db:
@@ -267,8 +275,9 @@ def test_while_the_guard_is_away_mail_is_put_off_and_taken_afterwards(guarded: S
         wait_for(lambda: status(guarded)["guard"].process.state == "stopped")
         assert hand_in() == [451, 451]
     finally:
+        (guarded.state / "run" / "guard.alive").unlink(missing_ok=True)  # of its last life
         supervisor.start("guard")
-        wait_for(lambda: status(guarded)["guard"].ok)
+        wait_for(lambda: status(guarded)["guard"].ok and answers(guarded.port["guard"]))
     assert hand_in() == [250, 250]
     assert stackworld.fetch(guarded, RESI, mark), "once"
     wait_for(lambda: any(sent.encode() in mail for *_, mail in outside.received))

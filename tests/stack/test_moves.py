@@ -192,6 +192,8 @@ async def test_a_message_that_was_stored_and_not_ticked_off_is_found_again(
         with pytest.raises(KeyboardInterrupt):
             await Runner(stack).one(number)
     move = await finished(stack, db, number)
+    while move["state"] == "running":  # PostgreSQL has not noticed yet that the first run is gone, and keeps its lock
+        move = await finished(stack, db, number)
     assert (move["state"], move["messages_left"]) == ("done", 0)
     with here(stack, UNDERSCORE) as client:
         assert [b"twin" in body for body, _, _ in all_of(client)["INBOX"]].count(True) == 2
