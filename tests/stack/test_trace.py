@@ -16,6 +16,7 @@ from thurn.trace.reader import TraceReader
 from thurn.trace.route import route
 from thurn.trace.search import Wanted
 
+GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 Traced = Callable[..., Awaitable[list[dict[str, Any]]]]
 
 
@@ -64,12 +65,12 @@ async def test_what_people_send_is_traced_to_each_recipient(
     outside.refuse.add(gone)
     with signed_in(stack, "submissions") as client:
         client.sendmail(RESI, [gone, there, XAVER], message("three of them"))
-    rows = {row["recipient"]: row for row in [*await traced(gone), *await traced(there)]}
-    assert rows[there]["state"] == "delivered"
+    found = [*await traced(gone, state="bounced"), *await traced(there, state="delivered")]
+    rows = {row["recipient"]: row for row in found}
     assert (rows[gone]["state"], rows[gone]["reply"][:25]) == ("bounced", "550 5.1.1 unknown user (in"[:25])
-    mail = rows[gone]["mail"]
-    assert mail["login"] == RESI
-    assert len(mail["recipients"]) == 3
+    three = await traced(rows[gone]["queue_id"], 3)
+    assert three[0]["mail"]["login"] == RESI
+    assert len(three[0]["mail"]["recipients"]) == 3
 
 
 async def test_what_is_refused_at_the_door_is_traced_with_the_reason(stack: Settings, traced: Traced) -> None:
@@ -82,6 +83,36 @@ async def test_what_is_refused_at_the_door_is_traced_with_the_reason(stack: Sett
     assert (row["recipient"], row["state"], row["queue_id"]) == ("nobody@brotzeit.example", "refused", "")
     assert row["reply"].startswith("550 5.1.1")
     assert row["mail"]["helo"] == "elsewhere.example"
+
+
+async def test_what_is_refused_after_the_data_is_traced_for_each_recipient(stack: Settings, traced: Traced) -> None:
+    sender, wirt = "trace-all@elsewhere.example", "wirt@brotzeit.example"
+    everybody = [RESI, wirt, "nobody@brotzeit.example", XAVER]
+    with smtp(stack) as client, pytest.raises(smtplib.SMTPDataError):
+        client.sendmail(sender, everybody, message("x", GTUBE))
+    rows = {row["recipient"]: row for row in await traced(sender, 4)}
+    assert sorted(rows) == sorted(everybody)
+    assert {row["state"] for row in rows.values()} == {"refused"}
+    assert {row["trace_id"] for row in rows.values()} == {rows[RESI]["trace_id"]}, "one mail"
+    assert {rows[each]["reply"] for each in (RESI, wirt, XAVER)} == {rows[RESI]["reply"]}
+    assert "User unknown" in rows["nobody@brotzeit.example"]["reply"]
+    assert {row["recipient"] for row in await traced(XAVER, state="refused")} >= {XAVER}
+
+
+async def test_what_is_over_the_sending_limit_is_traced_for_each_recipient(stack: Settings, traced: Traced) -> None:
+    """Postfix names none of them in what it logs then."""
+    far = ["limit-one@far.example", '"limit two"@far.example']
+    async with await connect(stack, "system", autocommit=True) as db:
+        await db.execute("UPDATE mailbox SET send_limit = 1 WHERE address = %s", [RESI])
+        try:
+            with signed_in(stack, "submission") as client, pytest.raises(smtplib.SMTPDataError):
+                client.sendmail(RESI, [*far, XAVER], message("too many"))
+        finally:
+            await db.execute("UPDATE mailbox SET send_limit = 500 WHERE address = %s", [RESI])
+    (row,) = await traced(far[0])
+    assert row["state"] == "refused"
+    assert "limit" in row["reply"]
+    assert [each["recipient"] for each in row["mail"]["recipients"]] == [*far, XAVER]
 
 
 @pytest.mark.parametrize(

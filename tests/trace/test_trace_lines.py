@@ -79,6 +79,31 @@ def read(process: str, text: str) -> Entry:
             "from=<a@b.example> to=<x@y.example> proto=ESMTP helo=<pc>"),
             {"queue_id": Q, "what": "refused", "state": "postponed", "reply": "4.7.1 Try again later"},
         ),
+        (
+            "submission/smtpd",
+            (f"{Q}: reject: END-OF-MESSAGE from pc[192.0.2.7]: 554 5.7.1 <END-OF-MESSAGE>: End-of-data rejected: no; "
+            "from=<\"a> to=<c@d>\"@b.example> proto=ESMTP helo=<> to=<z@y.example> proto=>"),
+            {"state": "refused", "sender": '"a> to=<c@d>"@b.example', "recipient": "", "for_all": True},
+        ),
+        (
+            "smtpd",
+            (f"{Q}: reject: RCPT from pc[192.0.2.7]: 550 5.1.1 no; from=<a@b.example> to=<x@y.example> proto=SMTP "
+            "helo=<pc>"),
+            {"recipient": "x@y.example", "for_all": False},
+        ),
+        (
+            "smtpd",
+            ("NOQUEUE: info: RCPT from pc[192.0.2.7]: taken; from=<> to=<X@Y.example> proto=ESMTP "
+            "helo=<pc> to=<z@y.example> proto=ESMTP>"),
+            {"queue_id": "", "what": "taken", "process": "12", "recipient": "x@y.example"},
+        ),
+        (
+            "submission/smtpd",
+            (f'{Q}: info: RCPT from pc[192.0.2.7]: taken; from=<"> to=<v@ours.example> proto="@b.example> '
+            'to=<"x\\" y> proto="@y.example> proto=ESMTP helo=<pc>'),
+            {"queue_id": Q, "what": "taken", "recipient": '"x\\" y> proto="@y.example'},
+        ),
+        ("smtpd", f"{Q}: client=pc[192.0.2.7]", {"what": "client", "process": "12"}),
         ("bounce", f"{Q}: sender non-delivery notification: 4Nl1Wk2bQHz2", {"what": "told"}),
     ],
 )  # fmt: skip
@@ -96,6 +121,9 @@ def test_a_line_is_read(process: str, text: str, expected: dict[str, object]) ->
         line("smtpd", f"{Q}: something new"),
         line("smtpd", "warning: hostname x does not resolve"),
         line("qmgr", "NOQUEUE: "),
+        line("smtpd", "NOQUEUE: info: RCPT from x[192.0.2.7]: taken; from=<a@b.example> proto=ESMTP helo=<pc>"),
+        line("smtpd", "NOQUEUE: info: RCPT from x[192.0.2.7]: taken; from=<a@b.example> to=<x@y proto=ESMTP helo=<pc>"),
+        line("smtpd", "NOQUEUE: reject: END-OF-MESSAGE from x[192.0.2.7]: 554 no; from=<a@b.example> proto=SMTP"),
         b"  " + line("qmgr", f"{Q}: removed"),
         b"x: " + line("smtpd", f"{Q}: client=trusted[192.0.2.1]"),
     ],
@@ -117,7 +145,7 @@ def test_what_a_stranger_wrote_is_not_taken_for_a_line_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", [">, orig_to=<", "; from=<> to=<", "relay=", "helo=<", "[192.0.2.1]: ", "(", "ä", "'"]
+    "piece", [">, orig_to=<", "; from=<> to=<", "relay=", "helo=<", "[192.0.2.1]: ", "(", "ä", "'", '"', '"\\"', '""']
 )
 def test_ten_thousand_letters_of_a_stranger_take_no_time_and_are_cut(piece: str) -> None:
     long = piece * (10_000 // len(piece))
@@ -130,6 +158,8 @@ def test_ten_thousand_letters_of_a_stranger_take_no_time_and_are_cut(piece: str)
             f"NOQUEUE: reject: RCPT from unknown[192.0.2.7]: 554 5.7.1 <{long}>: no; from=<{long}> to=<{long}> "
             f"proto=ESMTP helo=<{long}>"
         ),
+        f"{Q}: info: RCPT from x[192.0.2.7]: taken; from=<{long}> to=<{long}> proto=ESMTP helo=<{long}>",
+        f'{Q}: info: RCPT from x[192.0.2.7]: taken; from=<"{long}> to=<{long}"> proto=ESMTP helo=<{long}>',
         f"NOQUEUE: reject: HELO from unknown[192.0.2.7]: 504 5.5.2 <{long}>: no; proto=SMTP helo=<{long}>",
     ):
         for process in ("cleanup", "qmgr", "smtp", "smtpd"):

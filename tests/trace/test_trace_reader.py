@@ -131,6 +131,40 @@ async def test_it_is_searched_by_what_people_know(
     assert len(await found(app_pool, 1, query)) == hits
 
 
+async def test_what_is_refused_after_the_data_is_refused_for_everybody_also_by_a_reader_that_is_killed(
+    clean: Settings, log: Path, app_pool: Pool, tenants: int
+) -> None:
+    q, who = "4Nl1Wk2bQHz1", "from=<s@far.example>"
+    door = "pc.example[192.0.2.7]"
+
+    def taken(name: str, to: str) -> bytes:
+        return lines(("smtpd", f"{name}: info: RCPT from {door}: taken; {who} to=<{to}> proto=SMTP helo=<pc>"))
+
+    for line in (
+        taken("NOQUEUE", "gone@ours.example"),  # a mail that went no further, by the same process
+        taken("NOQUEUE", "a@ours.example"),
+        lines(("smtpd", f"{q}: client={door}")),
+        taken(q, "c@theirs.example"),
+        taken(q, "b@ours.example"),
+        taken(q, "b@ours.example"),
+        lines(("smtpd", f"{q}: reject: END-OF-MESSAGE from {door}: 554 5.7.1 no; {who} proto=SMTP helo=<pc>")),
+        taken("NOQUEUE", "later@ours.example"),
+        mail("4Nl1Wk2bQHz2", "s@far.example", "later@ours.example"),
+    ):
+        with log.open("ab") as file:
+            file.write(line)
+        await read(clean)  # a fresh life each time
+    assert await found(app_pool, 1) == [
+        ("s@far.example", "a@ours.example", "refused"),
+        ("s@far.example", "b@ours.example", "refused"),
+        ("s@far.example", "later@ours.example", "delivered"),
+    ]
+    assert await found(app_pool, tenants) == [("s@far.example", "c@theirs.example", "refused")]
+    async with await connect(clean, "system") as db:
+        open_ones = await (await db.execute("SELECT queue_id FROM trace_open")).fetchall()
+    assert [row["queue_id"] for row in open_ones] == [q], "until it is old: its client may go on"
+
+
 async def test_a_reader_that_is_killed_between_any_two_lines_counts_each_once(
     clean: Settings, log: Path, app_pool: Pool, tenants: int
 ) -> None:

@@ -113,6 +113,8 @@ def _main(
                 # Without Dovecot mail waits in the queue, as it always does.
                 f"check_policy_service {{ inet:127.0.0.1:{ports['quota_status']}, default_action=DUNNO, timeout=10s }}",
                 "$guard_recipient",
+                # For the trace: what is refused after the data names one recipient, or none.
+                "check_recipient_access static:{INFO taken}",
             )
         ),
         "smtpd_restriction_classes": "only_returned",

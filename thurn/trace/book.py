@@ -17,6 +17,7 @@ LONGEST_KEY = 300
 _CARRIED = f"@{DOMAIN}"  # as whom our own door gets what leaves the house
 _FILTERS = "postfix/filters"  # the door that Dovecot's filters use
 _QUEUED = re.compile(r"queued as ([0-9A-Za-z]{6,30})$")
+_MOST_TAKEN = 1000  # Postfix takes no more either
 _ABANDONED = timedelta(hours=1)  # a mail that never reached the queue: its client went away
 _OLDEST = timedelta(days=10)  # twice as long as a mail stays in a queue
 
@@ -42,6 +43,7 @@ class Mail:
     carried: dict[str, str] = field(default_factory=dict)  # to whom our own door takes it on -> what it was written to
     rows: dict[str, tuple[int, bool]] = field(default_factory=dict)  # workspace -> trace_message, is it the sender's
     filtered: bool = False  # a mailbox's filter sent it
+    taken: list[str] = field(default_factory=list)  # recipients that the door took; until it is queued
     recipients: dict[str, int] = field(default_factory=dict)  # lines: trace_message, recipient, original -> its row
 
     def known(self) -> dict[str, Any]:
@@ -102,8 +104,13 @@ class Book:
         self.mails = dict(mails)
         self._door = door  # our own, by which mx sends on what leaves the house: relay, as the log names it
 
+    def most(self, entries: list[tuple[datetime, Entry]]) -> int:
+        """So many times may a recipient be named by these lines."""
+        known = (self.mails.get(entry.queue_id) for _, entry in entries if entry.for_all)
+        return len(entries) + sum(len(mail.taken) for mail in known if mail)
+
     def take(self, entries: list[tuple[datetime, Entry]], domains: Domains, ids: Iterator[int]) -> Batch:
-        """The rows that these lines add. `ids` gives six numbers for each entry at least."""
+        """The rows that these lines add. `ids` gives six numbers for each time that a recipient may be named."""
         batch = Batch()
         for at, entry in entries:
             self._one(at, entry, domains, ids, batch)
@@ -121,9 +128,21 @@ class Book:
         return old
 
     def _one(self, at: datetime, entry: Entry, domains: Domains, ids: Iterator[int], batch: Batch) -> None:
+        if entry.what == "taken" and not entry.queue_id:  # the next line of this process gives it one
+            self._at_the_door(at, entry, batch)
+            return
         mail = self._mail(at, entry, batch)
         match entry.what:
+            case "taken":
+                if entry.recipient not in mail.taken and len(mail.taken) < _MOST_TAKEN:
+                    mail.taken.append(entry.recipient)
+                return
             case "client":
+                first = f"smtpd {entry.process}"
+                if waiting := self.mails.pop(first, None):
+                    mail.taken = waiting.taken
+                    batch.changed.discard(first)
+                    batch.gone.add(first)
                 mail.service, mail.login = entry.service, entry.login
                 mail.client_ip, mail.client_name = entry.client_ip, entry.client_name
                 return
@@ -138,13 +157,19 @@ class Book:
                 return
             case "from":
                 if not mail.queued:  # it is said again at each try
-                    mail.sender, mail.size, mail.queued = entry.sender, entry.size, True
+                    mail.sender, mail.size, mail.queued, mail.taken = entry.sender, entry.size, True, []
                     _announce(mail, batch)
                 return
             case "to" | "refused":
                 if entry.what == "refused":
                     mail.sender = mail.sender or entry.sender
                     mail.helo = entry.helo
+                if entry.for_all:
+                    for recipient in dict.fromkeys((*mail.taken, entry.recipient)):
+                        each = replace(entry, recipient=recipient)
+                        for workspace, ours in _concerned(mail, each, domains) if recipient else ():
+                            _reach(mail, workspace, ours, at, each, ids, batch)
+                    return
                 if entry.original.endswith(_CARRIED):
                     written = mail.carried.get(entry.original, "")
                     entry = replace(entry, recipient=_whom(entry.original), original=written)
@@ -171,6 +196,12 @@ class Book:
             batch.changed.discard(entry.queue_id)
             batch.gone.add(entry.queue_id)
 
+    def _at_the_door(self, at: datetime, entry: Entry, batch: Batch) -> None:
+        first = f"smtpd {entry.process}"
+        self.mails[first] = Mail(first, at, taken=[entry.recipient])
+        batch.changed.add(first)
+        batch.gone.discard(first)
+
     def _mail(self, at: datetime, entry: Entry, batch: Batch) -> Mail:
         if not entry.queue_id:
             return Mail("", at, entry.service, client_ip=entry.client_ip, client_name=entry.client_name)
@@ -190,7 +221,7 @@ def domains_of(entries: list[tuple[datetime, Entry]], mails: Mapping[str, Mail])
     addresses = {text for _, entry in entries for text in (entry.recipient, entry.original, entry.login, entry.sender)}
     for _, entry in entries:
         if mail := mails.get(entry.queue_id):
-            addresses |= {mail.login, mail.sender}
+            addresses |= {mail.login, mail.sender, *mail.taken}
     return {address.rpartition("@")[2] for address in addresses if "@" in address}
 
 

@@ -2,6 +2,7 @@
 
 Lines of interest (Postfix 3.7):
 
+    Nov 24 20:30:01 mail postfix/smtpd[12]: NOQUEUE: info: RCPT from x[192.0.2.7]: taken; from=<…> to=<…> proto=…
     Nov 24 20:30:01 mail postfix/smtpd[12]: 4XyZ: client=mx.post.example[192.0.2.7], sasl_method=…, sasl_username=…
     Nov 24 20:30:01 mail postfix/cleanup[13]: 4XyZ: message-id=<1@post.example>
     Nov 24 20:30:01 mail postfix/qmgr[14]: 4XyZ: from=<a@post.example>, size=7012, nrcpt=1 (queue active)
@@ -9,13 +10,17 @@ Lines of interest (Postfix 3.7):
     Nov 24 20:30:02 mail postfix/qmgr[14]: 4XyZ: removed
     Nov 24 20:30:02 mail postfix/cleanup[13]: 4XyZ: info: header X-Sieve-Redirected-From: a@b from x[127.0.0.1]; …
     Nov 24 20:30:02 mail postfix/smtpd[12]: NOQUEUE: reject: RCPT from x[192.0.2.7]: 554 …; from=<…> to=<…> proto=…
+    Nov 24 20:30:02 mail postfix/cleanup[13]: 4XyZ: milter-reject: END-OF-MESSAGE from x[192.0.2.7]: 5.7.1 …; from=<…> …
+
+The queue id comes with the first recipient that is taken, right behind it, from the same process. What is refused after
+the data is refused for all that were taken, and names one of them, or none.
 
 A stranger chooses HELO, addresses, Message-ID and replies. None of them can begin a line, and the process in front is
 Postfix's own word; what a stranger wrote is only ever shown, and cut to a bearable length.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from thurn.feedback.postfix_log import QUEUE_ID, reply_of
@@ -23,11 +28,11 @@ from thurn.feedback.postfix_log import QUEUE_ID, reply_of
 LONGEST_ADDRESS = 254  # RFC 5321, 4.5.3.1.3, without the brackets
 LONGEST_TEXT = 1000
 
-What = Literal["client", "message-id", "filtered", "from", "to", "refused", "told", "expired", "removed"]
+What = Literal["client", "message-id", "filtered", "taken", "from", "to", "refused", "told", "expired", "removed"]
 State = Literal["delivered", "deferred", "bounced", "refused", "postponed"]
 
 _LINE = re.compile(
-    rb"^\w{3} [ \d]\d [\d:]{8} \S+ ([\w./-]+)/(\w+)\[\d+\]: (?:" + QUEUE_ID + rb"|NOQUEUE): (.*)$", re.DOTALL
+    rb"^\w{3} [ \d]\d [\d:]{8} \S+ ([\w./-]+)/(\w+)\[(\d+)\]: (?:" + QUEUE_ID + rb"|NOQUEUE): (.*)$", re.DOTALL
 )
 # A stranger's text must never meet two patterns that could each end anywhere: one such line would keep us for minutes.
 _CLIENT = re.compile(
@@ -39,7 +44,12 @@ _SENT_TO = re.compile(
     r"status=(sent|deferred|bounced) \((.*)\)$",
     re.DOTALL,
 )
-_REFUSED = re.compile(r"(?:milter-)?reject: \S+ from ([^\[]*)\[([0-9A-Fa-f.:]+|unknown)\](?::\d+)?: ")
+_REFUSED = re.compile(r"(?:milter-)?reject: (\S+) from ([^\[]*)\[([0-9A-Fa-f.:]+|unknown)\](?::\d+)?: ")
+_TAKEN = re.compile(r"info: RCPT from [^\[]*\[(?:[0-9A-Fa-f.:]+|unknown)\](?::\d+)?: taken")
+_FOR_ALL = frozenset({"DATA", "BDAT", "END-OF-MESSAGE"})  # stages that follow the recipients
+# An address as Postfix logs it: what could be taken for the end of it stands in quotes.
+_ADDRESS = r'<((?:[^"<>]|"(?:[^"\\]|\\.)*")*)>'
+_BETWEEN = re.compile(rf"; from={_ADDRESS}(?: to={_ADDRESS})? proto=(?:\S+ helo=<(.*)>$)?")
 _TOLD = re.compile(r"(?:sender|postmaster) (non-delivery|delay|delivery status) notification: (\w+)$")
 # What the door `filters` notes (thurn/stack/postfix_forward.py). Dovecot puts the first of these in front of all other
 # headers, and names the mailbox as sender of what it answers.
@@ -56,6 +66,7 @@ class Entry:
 
     queue_id: str
     what: What
+    process: str = ""  # number of the smtpd, where it takes a recipient or gives a queue id
     service: str = ""  # of whose process: `postfix`, `postfix/submission`
     client_ip: str = ""
     client_name: str = ""
@@ -70,6 +81,7 @@ class Entry:
     delay: float | None = None  # seconds since it came
     state: State | None = None
     reply: str = ""
+    for_all: bool = False  # refused for everybody who was taken; `recipient` may be empty
 
 
 def parse(raw: bytes) -> Entry | None:
@@ -78,15 +90,17 @@ def parse(raw: bytes) -> Entry | None:
     if found is None:
         return None
     service, process = found[1].decode("ascii", "replace"), found[2].decode("ascii", "replace")
-    queue_id = (found[3] or b"").decode("ascii")
-    text = found[4].decode("utf-8", "replace").replace("\0", "\ufffd").rstrip("\r\n")
+    number, queue_id = found[3].decode("ascii"), (found[4] or b"").decode("ascii")
+    text = found[5].decode("utf-8", "replace").replace("\0", "\ufffd").rstrip("\r\n")
+    if process == "smtpd" and text.startswith("info: RCPT "):
+        return _taken(queue_id, text, number)
     if not queue_id:
         return _refused("", text, service)
     match process:
         case "smtpd" if text.startswith("client="):
-            return _client(queue_id, text, service)
+            return replace(_client(queue_id, text, service), process=number)
         case "pickup":
-            return Entry(queue_id, "client", service, client_name="this server")
+            return Entry(queue_id, "client", service=service, client_name="this server")
         case "cleanup" if text.startswith(("message-id=", "resent-message-id=")):
             return Entry(queue_id, "message-id", message_id=_cut(text.partition("=")[2]))
         case "cleanup" if text.startswith("info: header "):
@@ -110,10 +124,10 @@ def parse(raw: bytes) -> Entry | None:
 def _client(queue_id: str, text: str, service: str) -> Entry:
     found = _CLIENT.match(text)
     if found is None:
-        return Entry(queue_id, "client", service)
+        return Entry(queue_id, "client", service=service)
     login = (found[3] or "").split(", ")[0]
     return Entry(
-        queue_id, "client", service, client_ip=found[2], client_name=_cut(found[1]), login=_address(login)
+        queue_id, "client", service=service, client_ip=found[2], client_name=_cut(found[1]), login=_address(login)
     )  # fmt: skip
 
 
@@ -146,18 +160,24 @@ def _refused(queue_id: str, text: str, service: str) -> Entry | None:
     found = _REFUSED.match(text)
     if found is None:
         return None
-    reply, at_sender, rest = text[found.end() :].partition("; from=<")
-    sender, at_recipient, rest = rest.partition("> to=<")
-    recipient, at_end, rest = rest.partition("> proto=")
-    if not (at_sender and at_recipient and at_end):
+    end = text.find("; from=<", found.end())
+    parts = _BETWEEN.match(text, end) if end >= 0 else None
+    for_all = bool(queue_id) and found[1] in _FOR_ALL
+    if parts is None or not (parts[2] or for_all):
         return None
+    reply = text[found.end() : end]
     code = _CODE.match(reply)
     return Entry(
-        queue_id, "refused", service, client_ip=found[2], client_name=_cut(found[1]),
-        helo=_cut(rest.partition(" helo=<")[2].removesuffix(">"), 255),
-        sender=_address(sender), recipient=_address(recipient), reply=_cut(reply),
-        state="postponed" if code and code[1] == "4" else "refused",
+        queue_id, "refused", service=service, client_ip=found[3], client_name=_cut(found[2]),
+        helo=_cut(parts[3] or "", 255), sender=_address(parts[1]), recipient=_address(parts[2] or ""),
+        reply=_cut(reply), state="postponed" if code and code[1] == "4" else "refused", for_all=for_all,
     )  # fmt: skip
+
+
+def _taken(queue_id: str, text: str, process: str) -> Entry | None:
+    found = _TAKEN.match(text)
+    parts = _BETWEEN.match(text, found.end()) if found else None
+    return Entry(queue_id, "taken", process, recipient=_address(parts[2])) if parts and parts[2] else None
 
 
 def _address(text: str) -> str:

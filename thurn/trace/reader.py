@@ -20,7 +20,7 @@ from thurn.trace.store import numbers, workspaces, write
 log = structlog.get_logger()
 
 _STUMBLE = 10.0  # seconds until the next try
-_ROWS = 6  # that one line adds at most: a message and a recipient for each of three workspaces
+_ROWS = 6  # that one recipient in a line adds at most: a message and a recipient for each of three workspaces
 
 
 class TraceReader:
@@ -60,7 +60,7 @@ class TraceReader:
         entries = [(when(raw, now), entry) for raw in lines if (entry := parse(raw)) is not None]
         if entries:
             found = await workspaces(db, domains_of(entries, self._book.mails))
-            batch = self._book.take(entries, found, iter(await numbers(db, _ROWS * len(entries))))
+            batch = self._book.take(entries, found, iter(await numbers(db, _ROWS * self._book.most(entries))))
             batch.gone |= self._book.forget(now)
             await write(db, self._settings.node, batch, self._book.mails)
         self._tail.position += len(data)
