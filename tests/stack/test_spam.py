@@ -1,6 +1,8 @@
 """Spam, with the real daemons: judged by Rspamd as the recipients wish, sorted by Dovecot, held, learnt."""
 
+import base64
 import http.client
+import random
 import re
 import shutil
 import smtplib
@@ -25,6 +27,7 @@ from stackworld import (
     fetch,
     imap,
     message,
+    signed_in,
     smtp,
     wait_for,
 )
@@ -98,10 +101,33 @@ def hand_in(
     return mark
 
 
-def test_the_test_mail_of_every_filter_is_refused(stack: Settings) -> None:
-    """Rspamd knows it before any rule, also ours: it is not held."""
-    with pytest.raises(smtplib.SMTPDataError, match="Gtube"):
-        hand_in(stack, [RESI], body=GTUBE)
+def test_the_test_mail_of_every_filter_is_refused_and_held_as_any_spam(stack: Settings) -> None:
+    """Rspamd itself refuses it before it asks any rule."""
+    with pytest.raises(smtplib.SMTPDataError, match="Refused as spam, and held for the recipient, who can let it"):
+        hand_in(stack, [RESI, XAVER], body=GTUBE)
+    held = query(stack, "SELECT h.*, m.address FROM held_mail h JOIN mailbox m ON m.id = h.mailbox_id ORDER BY h.id")
+    seen = [(each["address"], each["header_from"]) for each in held]
+    assert sorted(seen) == [(RESI, STRANGER), (XAVER, STRANGER)]
+    assert GTUBE.encode() in held[0]["message"]
+    [verdict] = query(stack, "SELECT * FROM spam_verdict")
+    assert (verdict["action"], verdict["mail_from"], verdict["rcpts"]) == ("reject", STRANGER, [RESI, XAVER])
+    assert verdict["subject"] == held[0]["subject"]
+    assert verdict["subject"].startswith("for ")
+    assert verdict["message_id"]
+    with pytest.raises(smtplib.SMTPDataError) as refused, signed_in(stack, "submission") as client:
+        client.sendmail(RESI, [XAVER], message("mine", GTUBE))
+    assert b"held" not in refused.value.smtp_error, "what people here send is nobody's quarantine"
+
+
+@pytest.mark.parametrize("size", [6, 36])
+def test_a_mail_of_any_size_that_is_refused_as_spam_is_held(stack: Settings, size: int) -> None:
+    """36 MB grow to the 50 that mx takes: attachments are sent as Base64."""
+    text = base64.encodebytes(random.Random(5).randbytes(size * 1024 * 1024 - 10_000)).decode()
+    headers = "Content-Transfer-Encoding: base64\r\nContent-Type: application/octet-stream\r\n"
+    with pytest.raises(smtplib.SMTPDataError, match="Refused as spam, and held for the recipient, who can let it"):
+        hand_in(stack, [RESI], 30, body=text, headers=headers)
+    [held] = query(stack, "SELECT size, length(message) AS length FROM held_mail")
+    assert held["size"] == held["length"] > size * 1_300_000
 
 
 def test_what_is_refused_as_spam_is_held_for_its_recipient(stack: Settings) -> None:

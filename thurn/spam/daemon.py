@@ -1,5 +1,7 @@
 """What Rspamd asks and tells (thurn/stack/thurn.lua), through `guard`."""
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -47,15 +49,29 @@ async def tell(request: Request) -> Response:
 
 
 async def hold(request: Request) -> Response:
-    """A mail that is about to be refused: the report in one line, then the mail. Says for how many it is held now."""
-    try:
-        head, _, message = (await _body(request, _REPORT + quarantine.LARGEST)).partition(b"\n")
-        said = judged.verdict(judged.parse(head))
-    except ValueError:
-        return _NOT_JSON
-    pool: Pool = request.app.state.pool
-    async with pool.connection() as db:
-        return JSONResponse({"held": await quarantine.hold(db, said, message)})
+    """A mail that is about to be refused: the report in one line, then the mail. Says for how many it is held now.
+
+    One at a time: a mail of the largest size is in memory more than once meanwhile.
+    """
+    async with _turn(request):
+        try:
+            body = await _body(request, _REPORT + quarantine.LARGEST)
+            end = body.find(b"\n")
+            said = judged.verdict(judged.parse(body[: end if end >= 0 else None]))
+        except ValueError:
+            return _NOT_JSON
+        pool: Pool = request.app.state.pool
+        async with pool.connection() as db:
+            message = memoryview(body)[end + 1 if end >= 0 else len(body) :]
+            return JSONResponse({"held": await quarantine.hold(db, said, message)})
+
+
+def _turn(request: Request) -> asyncio.Lock:
+    state = request.app.state
+    if not hasattr(state, "holding"):
+        state.holding = asyncio.Lock()
+    lock: asyncio.Lock = state.holding
+    return lock
 
 
 async def _body(request: Request, most: int) -> bytes:

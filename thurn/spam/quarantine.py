@@ -11,14 +11,14 @@ from thurn.spam.judged import Verdict
 from thurn.spam.wishes import mailboxes_of
 
 DAYS = 30
-LARGEST = 5 * 1024 * 1024  # of one mail; a larger one is refused and not held
+LARGEST = 51 * 1024 * 1024  # of one mail: whatever mx takes (message_size_limit), and what is put in front of it
 _MOST, _ROOM = 500, 100 * 1024 * 1024  # of one mailbox; the oldest goes when there is no room
 
 _SHOWN = """h.id, h.at, h.mail_from, h.header_from, h.subject, h.score, h.required, h.symbols, h.size, h.mailbox_id,
   m.address"""
 
 
-async def hold(db: Connection, said: Verdict, message: bytes) -> int:
+async def hold(db: Connection, said: Verdict, message: bytes | memoryview) -> int:
     """Keep a refused mail for every mailbox it was for; returns for how many. As the machinery (`system`)."""
     if len(message) > LARGEST:
         return 0

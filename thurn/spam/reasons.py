@@ -47,6 +47,7 @@ _SENTENCES: dict[str, tuple[Level, str]] = {
     "AUTH_NA": ("warn", "Nothing proves who sent it."),
     "AUTH_NA_OR_FAIL": ("warn", "Nothing proves who sent it."),
     "VIOLATED_DIRECT_SPF": ("bad", "{sent} says that the server it came from may not send its mail."),
+    "GTUBE": ("warn", "Is the test mail that every spam filter refuses (GTUBE)."),
     "SIMULATED_SPAM": ("warn", "Looks like spam in the simulated internet."),
 }
 _FAMILIES: tuple[tuple[str, Level, str], ...] = (

@@ -12,12 +12,12 @@ local LATER = "The server cannot decide right now, please try again"
 local HELD = "Refused as spam, and held for the recipient, who can let it through"
 local REFUSED = "Refused as spam"
 local BLOCKED = "The recipient takes no mail from this sender"
-local LARGEST = 5 * 1024 * 1024
+local GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 local OURS = { ["X-Spam-Level"] = 0, ["X-Spam-Score"] = 0, ["X-Spam-Reasons"] = 0, ["X-Spam-Junk-For"] = 0 }
 
-local function post(task, path, body, done)
+local function post(task, path, body, done, patience)
   local sent = http.request({
-    task = task, url = GUARD .. path, body = body, method = "post", timeout = 4.0, mime_type = "application/json",
+    task = task, url = GUARD .. path, body = body, method = "post", timeout = patience or 4.0, mime_type = "application/json",
     headers = { Authorization = "Bearer " .. BEARER }, callback = done,
   })
   if not sent then done("no connection") end
@@ -196,23 +196,58 @@ rspamd_config:register_symbol({
 
 -- ---------------------------------------------------------------- refused: held first, so that the answer is true
 
-local function hold(task)
-  if task:get_metric_action("default") ~= "reject" or task:has_symbol("THURN_BLOCKED") then return end
-  if sent_by_people(task) or task:get_size() > LARGEST then
-    task:append_message(REFUSED, "smtp_message")
-    return
-  end
-  post(task, "/spam/hold", report(task, true) .. "\n" .. tostring(task:get_content()), function(err, code, body)
+-- `done` is told what to say to its sender; nothing, if nobody knows: then it was put off.
+local function keep(task, said, done)
+  post(task, "/spam/hold", { said .. "\n", task:get_content() }, function(err, code, body)
     if err or code ~= 200 then return later(task, err or code) end
     local parser = ucl.parser()
     local held = parser:parse_string(tostring(body)) and parser:get_object().held or 0
-    task:append_message(held > 0 and HELD or REFUSED, "smtp_message")
-  end)
+    done(held > 0 and HELD or REFUSED)
+  end, 20.0)
+end
+
+local function hold(task)
+  if task:get_metric_action("default") ~= "reject" or task:has_symbol("THURN_BLOCKED") then return end
+  if task:get_mempool():get_variable("thurn_test_mail") then return end
+  if sent_by_people(task) then
+    task:append_message(REFUSED, "smtp_message")
+    return
+  end
+  keep(task, report(task, true), function(words) task:append_message(words, "smtp_message") end)
 end
 
 rspamd_config:register_symbol({
   name = "THURN_HOLD", type = "postfilter", callback = hold, flags = "empty,nostat,ignore_passthrough",
-  priority = lua_util.symbols_priorities.top, augmentations = { "timeout=5.0" },
+  priority = lua_util.symbols_priorities.top, augmentations = { "timeout=20.0" },
+})
+
+-- Rspamd refuses the test mail of every filter as it reads it, and then asks no rule any more. What is judged before that
+-- knows the envelope only, so a few headers are looked for by hand. Rspamd looks into parts of 4 KB at most.
+local function test_mail(task)
+  if task:get_size() > 64 * 1024 or sent_by_people(task) or by_filters(task) then return end
+  local content = tostring(task:get_content())
+  if not content:find(GTUBE, 1, true) then return end
+  local head = "\n" .. content:sub(1, content:find("\n\r?\n") or -1)
+  local said = {
+    action = "reject", score = 1000, required = 15, symbols = { { name = "GTUBE", score = 1000, options = {} } },
+    queue_id = task:get_queue_id() or "", from = mail_from(task), rcpts = addresses(task:get_recipients("smtp")),
+    ip = tostring(task:get_ip() or ""), subject = head:match("\n[Ss]ubject:%s*([^\r\n]*)"),
+    header_from = head:match("\n[Ff]rom:[^\r\n]-([^%s<>\"]+@[^%s<>]+)"),
+    message_id = head:match("\n[Mm]essage%-[Ii][Dd]:%s*<([^>\r\n]*)>"),
+  }
+  said = ucl.to_format(said, "json-compact")
+  task:get_mempool():set_variable("thurn_test_mail", "yes")  -- the rules below do not say it again
+  keep(task, said, function(words)
+    task:set_pre_result({ action = "reject", message = words, module = "thurn", priority = 100 })
+  end)
+  post(task, "/spam/tell", said, function(err, code)
+    if err or code ~= 204 then logger.errx(task, "the verdict was not taken: %s", err or code) end
+  end)
+end
+
+rspamd_config:register_symbol({
+  name = "THURN_TEST_MAIL", type = "connfilter", callback = test_mail, flags = "empty,nostat",
+  augmentations = { "timeout=20.0" },
 })
 
 -- ---------------------------------------------------------------- after
@@ -238,6 +273,7 @@ local function headers(task)
 end
 
 local function tell(task)
+  if task:get_mempool():get_variable("thurn_test_mail") then return end
   if by_filters(task) then
     if own_word(task) then task:set_milter_reply({ change_from = "<>" }) end
     return
