@@ -17,6 +17,7 @@ from thurn.mail.tokens import VerpTokens
 from thurn.secrets import Secrets
 from thurn.settings import Settings
 from thurn.stack.out_control import HELD, tend
+from thurn.stack.processes import of_state, settle, thaw
 
 pytestmark = pytest.mark.stack
 
@@ -171,3 +172,24 @@ async def test_a_connection_ends_in_order_after_all_that_was_written(stack: Sett
     assert not session.open
     assert not await session.quit(), "that was over already"
     until(lambda: [mail[1] for mail in outside.received] == [["last@elsewhere.example"]])
+
+
+def test_a_queue_manager_that_was_stopped_and_forgotten_goes_on(stack: Settings) -> None:
+    """Whoever stops Postfix in order may be killed in the middle of it."""
+
+    def queue_manager() -> tuple[int, str]:
+        found = [pid for pid in of_state(stack.state) if Path(f"/proc/{pid}/exe").readlink().name == "qmgr"]
+        own = next(pid for pid in found if Path(f"/proc/{pid}/cwd").readlink() == stack.state / "out" / "queue")
+        return own, Path(f"/proc/{own}/stat").read_text().rpartition(")")[2].split()[0]
+
+    settle(stack.state, "out")
+    pid, state = queue_manager()
+    assert state == "T"
+    since: dict[int, float] = {}
+    thaw(stack.state, "out", since)
+    assert queue_manager() == (pid, "T"), "it may be an orderly stop"
+    since[pid] -= 16
+    thaw(stack.state, "out", since)
+    until(lambda: queue_manager() == (pid, "S"))
+    thaw(stack.state, "out", since)
+    assert since == {}

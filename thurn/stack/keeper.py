@@ -24,7 +24,9 @@ from thurn.stack.logrotate import rotate
 from thurn.stack.open_sessions import Doorman
 from thurn.stack.out_control import tend
 from thurn.stack.postfix_out import TRANSPORTS
+from thurn.stack.processes import thaw
 from thurn.stack.removed import destroy_due
+from thurn.stack.supervision import POSTFIX
 
 log = structlog.get_logger()
 EVERY = 2.0  # seconds between looks
@@ -116,6 +118,7 @@ def main(settings: Settings) -> None:
     sign = settings.state / "run" / "keeper.alive"
     kept = sources(OF_NODE if settings.joined else FEATURES)
     machines, doorman = Watch(settings), Doorman(settings)
+    frozen: dict[str, dict[int, float]] = {instance: {} for instance in POSTFIX}
     machines.watch()
     # The sender suspends lanes and opens them again in this table, and that should act at once.
     table = settings.state / TRANSPORTS
@@ -127,6 +130,8 @@ def main(settings: Settings) -> None:
             doorman.look()
         except (psycopg.Error, OSError, subprocess.SubprocessError) as error:
             log.warning("cannot end sessions", error=str(error))
+        for instance, since in frozen.items():
+            thaw(settings.state, instance, since)
         try:
             machines.look()
         except (psycopg.Error, OSError) as error:

@@ -24,6 +24,7 @@ class _Stat:
     parent: int
     group: int
     started: str  # clock ticks since boot
+    still: bool  # by SIGSTOP
 
 
 def of_state(state: Path) -> list[int]:
@@ -50,7 +51,7 @@ def _processes() -> dict[int, _Stat]:
             except OSError:  # it has just ended
                 continue
             if fields[0] != "Z":
-                found[int(entry.name)] = _Stat(int(fields[1]), int(fields[2]), fields[19])
+                found[int(entry.name)] = _Stat(int(fields[1]), int(fields[2]), fields[19], fields[0] == "T")
     return found
 
 
@@ -131,6 +132,25 @@ def wait_for_agents(state: Path, seconds: float = 10.0) -> None:
         time.sleep(0.1)
 
 
+def thaw(state: Path, role: str, since: dict[int, float], patience: float = 15.0) -> None:
+    """Have a queue manager go on that stands still for longer than an orderly stop takes: who stopped it was killed.
+
+    `since` keeps between looks when (monotonic seconds) each was first seen standing still.
+    """
+    processes = _processes()
+    groups = _groups(state, processes, role)
+    still = {pid for pid, stat in processes.items() if stat.group in groups and stat.still and _is_queue_manager(pid)}
+    for pid in set(since) - still:
+        del since[pid]
+    for pid in still:
+        if time.monotonic() - since.setdefault(pid, time.monotonic()) > patience:
+            _signal(pid, signal.SIGCONT)
+
+
+def _is_queue_manager(pid: int) -> bool:
+    return _program(pid).endswith("/qmgr")
+
+
 def settle(state: Path, role: str, seconds: float = 2.0) -> None:
     """Have a Postfix instance begin no delivery any more, and wait until those under way are over, so long at most.
 
@@ -139,7 +159,7 @@ def settle(state: Path, role: str, seconds: float = 2.0) -> None:
     processes = _processes()
     groups = _groups(state, processes, role)
     running = {pid: _program(pid).rpartition("/")[2] for pid, stat in processes.items() if stat.group in groups}
-    for pid in (pid for pid, name in running.items() if name == "qmgr"):
+    for pid in filter(_is_queue_manager, running):
         _signal(pid, signal.SIGSTOP)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and any(
