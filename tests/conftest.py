@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -87,6 +87,17 @@ async def system(clean: Settings) -> AsyncIterator[Connection]:
     db = await connect(clean, "system", autocommit=True)
     yield db
     await db.close()
+
+
+@pytest.fixture
+def analyze(clean: Settings) -> Callable[[str], None]:
+    """Statistics of a table as autovacuum makes them sooner or later; PostgreSQL lets its owner alone make them."""
+
+    def make(table: str) -> None:
+        with psycopg.connect(conninfo(clean, "owner"), autocommit=True) as db:
+            db.execute(f"VACUUM ANALYZE {table}")
+
+    return make
 
 
 @pytest.fixture

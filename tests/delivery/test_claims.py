@@ -201,11 +201,11 @@ async def test_a_returned_delivery_is_claimed_again_with_another_attempt(
 
 
 async def test_the_claim_and_the_lanes_use_the_partial_index_however_large_the_ledger_is(
-    clean: Settings, system: Connection, make_campaign: MakeCampaign
+    clean: Settings, system: Connection, make_campaign: MakeCampaign, analyze: Callable[[str], None]
 ) -> None:
     campaign = await make_campaign(3000)
     await snapshot(system, campaign, clean)
-    await system.execute("ANALYZE delivery")
+    analyze("delivery")
     plan = await (
         await system.execute(
             """EXPLAIN SELECT d.id FROM delivery d WHERE d.campaign_id = %s AND d.provider = 'other'
@@ -221,13 +221,13 @@ async def test_the_claim_and_the_lanes_use_the_partial_index_however_large_the_l
 
 
 async def test_why_mails_came_back_is_told_without_reading_all_that_arrived(
-    clean: Settings, system: Connection, make_campaign: MakeCampaign
+    clean: Settings, system: Connection, make_campaign: MakeCampaign, analyze: Callable[[str], None]
 ) -> None:
     campaign = await make_campaign(3000)
     await snapshot(system, campaign, clean)
     await system.execute("UPDATE delivery SET state = 'delivered'")
     await system.execute("UPDATE delivery SET state = 'bounced', category = 'full' WHERE id % 300 = 0")
-    await system.execute("ANALYZE delivery")
+    analyze("delivery")
     assert [reason.n for reason in await reasons(system, campaign)] == [10]
     plan = await (
         await system.execute(

@@ -111,11 +111,11 @@ async def test_two_machines_that_claim_at_once_never_get_the_same(
 
 
 async def test_a_claim_of_a_further_machine_uses_the_index_too(
-    clean: Settings, system: Connection, joined: Settings, make_campaign: MakeCampaign
+    clean: Settings, system: Connection, joined: Settings, make_campaign: MakeCampaign, analyze: Callable[[str], None]
 ) -> None:
     campaign = await make_campaign(3000)
     await snapshot(system, campaign, clean)
-    await system.execute("ANALYZE delivery")
+    analyze("delivery")
     async with await connect(joined, "system", autocommit=True) as db:
         plan = await rows(
             db,

@@ -9,7 +9,7 @@ from warmupworld import NOON, TICK, World, order_of
 
 from thurn.db.connect import connect
 from thurn.db.fetch import one, rows
-from thurn.delivery.claims import _DUE, _FIRST, _LAST, Claim, Lane, claim
+from thurn.delivery.claims import _DUE, _FIRST, _LAST, Claim, Lane, by_index, claim
 from thurn.delivery.claims import Lane as Waiting
 from thurn.delivery.fold import fold
 from thurn.delivery.outcomes import Outcome, append
@@ -216,13 +216,16 @@ async def test_complaints_that_come_twice_or_about_nothing_that_warms_up_change_
     assert [row["complained"] for row in await rows(world.db, "SELECT complained FROM warmup_day")] == [1]
 
 
-async def test_both_ends_of_the_queue_are_taken_by_the_index_however_long_it_is(world: World, in_pool: InPool) -> None:
+async def test_both_ends_of_the_queue_are_taken_by_the_index_however_long_it_is(
+    world: World, in_pool: InPool, analyze: Callable[[str], None]
+) -> None:
     await in_pool("e1")
     campaign = await world.launch(google=3000)
     lane = Waiting(1, campaign, "google")
     taken = [len(await claim(world.db, lane, world.life, 1000, 1, spare=50)) for _ in range(4)]
     assert taken == [1000, 1000, 950, 0], "fifty stay for the address that warms up"
-    await world.db.execute("ANALYZE delivery")
+    analyze("delivery")
+    await by_index(world.db)
     values = {"campaign": campaign, "provider": "google", "limit": 100, "spare": 50}
     for order in (_FIRST, _LAST):
         query = f"EXPLAIN SELECT d.id FROM delivery d WHERE {_DUE} {order} FOR UPDATE SKIP LOCKED"  # noqa: S608

@@ -76,13 +76,14 @@ async def test_no_other_password_opens_it(browser: httpx.AsyncClient, make_mailb
 
 
 async def test_an_unknown_address_takes_as_long_as_a_wrong_password(
-    browser: httpx.AsyncClient, make_mailbox: Maker
+    browser: httpx.AsyncClient, make_mailbox: Maker, system: Connection
 ) -> None:
     await make_mailbox()
     took: dict[str, list[float]] = {"sepp@brotzeit.example": [], "nobody@brotzeit.example": []}
     csrf = csrf_of((await browser.get("/mailbox/sign-in")).text)
     for turn in range(8):
         for address, times in took.items():
+            await system.execute("DELETE FROM guard_failure")  # else one is told to wait, and nothing is checked
             begun = time.perf_counter()
             await browser.post("/mailbox/sign-in", data={"csrf": csrf, "address": address, "password": f"wrong {turn}"})
             times.append(time.perf_counter() - begun)

@@ -90,6 +90,15 @@ class Claim:
     egress: int = 1  # egress.id
 
 
+async def by_index(db: Connection) -> None:
+    """Set a connection up for claims: nothing here is faster by reading a table from its beginning.
+
+    Row-level security hides from the planner how few deliveries still wait. It takes them for every second one, and
+    would look for the next among all that have gone.
+    """
+    await db.execute("SET enable_seqscan = off")
+
+
 async def open_lanes(db: Connection) -> list[Lane]:
     """Lanes with something to send now; which egress may take how much of it is decided by pacing."""
     rows = await (await db.execute(_WAITING)).fetchall()

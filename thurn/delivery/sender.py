@@ -17,7 +17,7 @@ import uvloop
 
 from thurn.db.connect import Connection, connect
 from thurn.delivery.board import Board
-from thurn.delivery.claims import Claim, Lane, begin_life, claim, open_lanes, pause, stopped
+from thurn.delivery.claims import Claim, Lane, begin_life, by_index, claim, open_lanes, pause, stopped
 from thurn.delivery.compose import Composer, Unsendable
 from thurn.delivery.composers import Composers, NotReady
 from thurn.delivery.disk import Disk
@@ -148,6 +148,7 @@ class Sender:
     async def _claim(self, db: Connection) -> None:
         adopted = cleared = -_ADOPT
         turn = 0
+        await by_index(db)
         while not self._stopping.is_set():
             # Again and again: the server may finish a commit long after the connection that asked for it was lost.
             if time.monotonic() - adopted > _ADOPT:
