@@ -5,7 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from thurn.settings import load_settings
+import psycopg
+
+from thurn.db.connect import conninfo
+from thurn.settings import Settings, load_settings
 from thurn.stack.control import status
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -78,6 +81,12 @@ def proportional(state: Path) -> dict[str, int]:
 def difference(after: dict[str, float], before: dict[str, float]) -> dict[str, float]:
     """Group by group, rounded to hundredths."""
     return {group: round(value - before.get(group, 0.0), 2) for group, value in after.items()}
+
+
+def analyze(settings: Settings, table: str = "") -> None:
+    """Statistics as autovacuum makes them sooner or later, of a table or of all; its owner alone may make them."""
+    with psycopg.connect(conninfo(settings, "owner"), autocommit=True) as db:
+        db.execute(f"VACUUM ANALYZE {table}")
 
 
 def save(name: str, result: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from common import save
+from common import analyze, save
 from house import add_campaign, house
 
 from thurn.campaigns.snapshot import snapshot
@@ -77,7 +77,7 @@ async def run(settings: Settings, rows: int) -> dict[str, Any]:
         await _fill(db, small, settings, 10_000)
         large = await add_campaign(db, MAILS * (ROUNDS + 1), name="Large")
         await _fill(db, large, settings, rows)
-        await db.execute("VACUUM ANALYZE delivery")
+        analyze(settings, "delivery")
         life = await begin_life(db, "main")
         for _ in range(ROUNDS):
             few.append(await cost(db, small, life))

@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from common import save
+from common import analyze, save
 from house import add_campaign, house
 
 from thurn.campaigns.snapshot import snapshot
@@ -32,7 +32,7 @@ async def run(settings: Settings, contacts: int) -> dict[str, Any]:
     """Both, each with a checkpoint before it."""
     async with await connect(settings, "system", autocommit=True) as db:
         campaign = await add_campaign(db, contacts)
-        await db.execute("ANALYZE")
+        analyze(settings)
         began = time.monotonic()
         await snapshot(db, campaign, settings)
         ours = time.monotonic() - began

@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from common import cpu_seconds, difference, resident, save
+from common import analyze, cpu_seconds, difference, resident, save
 
 from thurn.campaigns import service
 from thurn.db.connect import Connection, connect
@@ -70,7 +70,7 @@ async def prepare(settings: Settings, recipients: int) -> int:
                INSERT INTO list_member (list_id, contact_id, workspace_id) SELECT l.id, c.id, 1 FROM l, c""",
             [recipients],
         )
-        await db.execute("ANALYZE")
+        analyze(settings)
         template = await (
             await db.execute(
                 "INSERT INTO template (workspace_id, name, kind, subject, source)"

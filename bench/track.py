@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from common import cpu_seconds, difference, save
+from common import analyze, cpu_seconds, difference, save
 
 from thurn.db.connect import connect
 from thurn.mail.tokens import TrackingTokens
@@ -69,7 +69,7 @@ async def prepare(settings: Settings) -> None:
                FROM contact""",
             [],
         )
-        await db.execute("ANALYZE")
+        analyze(settings)
 
 
 def requests(settings: Settings, hits: int) -> list[bytes]:
