@@ -12,7 +12,7 @@ import pytest
 from thurn.campaigns import snapshot as snapshots
 from thurn.campaigns.snapshot import snapshot
 from thurn.db.connect import Connection, connect
-from thurn.delivery import claims, egress
+from thurn.delivery import egress
 from thurn.delivery.board import Board
 from thurn.delivery.claims import Lane, begin_life, claim, open_lanes
 from thurn.delivery.claims import Lane as Waiting
@@ -321,27 +321,6 @@ def test_keeper_looks_soon_after_the_table_was_swapped(tmp_path: Path) -> None:
     began = time.monotonic()
     keeper.wait(table, keeper.changed_at(table), 0.3)
     assert time.monotonic() - began >= 0.3
-
-
-async def explained(system: Connection, query: str, values: dict[str, object]) -> str:
-    rows = await (await system.execute("EXPLAIN " + query, values)).fetchall()  # type: ignore[arg-type]
-    return "\n".join(str(row["QUERY PLAN"]) for row in rows)
-
-
-async def test_a_claim_reads_the_index_and_as_many_rows_as_it_takes(
-    clean: Settings, system: Connection, make_campaign: MakeCampaign, analyze: Callable[[str], None]
-) -> None:
-    campaign = await make_campaign(4000)
-    await snapshot(system, campaign, clean)
-    await system.execute("UPDATE delivery SET state = 'delivered' WHERE id % 10 <> 0")
-    analyze("delivery")
-    await claims.by_index(system)
-    values = {"campaign": campaign, "provider": "other", "life": 1, "limit": 100, "egress": 1}
-    plan = await explained(system, claims._CLAIM, values)
-    assert "Index Scan using delivery_" in plan
-    for text in (plan, await explained(system, claims._WAITING, {})):
-        assert "Seq Scan on delivery" not in text
-        assert "Sort Key: d." not in text
 
 
 @pytest.mark.parametrize(("found", "provider"), [(["mx.l.google.com"], "google"), ([], "yahoo")])

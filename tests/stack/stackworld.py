@@ -25,6 +25,8 @@ ROLES = ["db", "redis", "guard", "spam", "imap", "mx", "out", "webmail", "edge"]
 PASSWORD = "geheim gehalten"
 MAILBOXES = ("resi@brotzeit.example", "xaver@brotzeit.example", "a_b@brotzeit.example", "o'hara@brotzeit.example")
 RESI, XAVER, UNDERSCORE, APOSTROPHE = MAILBOXES
+# The test mail of every spam filter.
+GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 STRANGER = "franz@elsewhere.example"
 TEXT = "Good morning, and see you at the fair."
 

@@ -1,21 +1,11 @@
-"""Spam, with the real daemons: judged by Rspamd as the recipients wish, sorted by Dovecot, held, learnt."""
+"""Spam, with the real daemons: judged by Rspamd as the recipients wish, sorted by Dovecot, learnt."""
 
-import base64
 import http.client
-import random
-import re
-import shutil
 import smtplib
-import subprocess
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta
-from typing import Any
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
+from spamworld import forget, hand_in, learnt, list_sender, query, wish
 from stackworld import (
     APOSTROPHE,
     DOMAIN,
@@ -23,123 +13,21 @@ from stackworld import (
     STRANGER,
     UNDERSCORE,
     XAVER,
-    Outside,
     fetch,
     imap,
     message,
-    signed_in,
     smtp,
     wait_for,
 )
 
-from thurn.db.connect import connect, conninfo
-from thurn.problems import Conflict, NotFound
 from thurn.secrets import Secrets
 from thurn.settings import Settings
-from thurn.spam import delivery
-from thurn.spam.digest import send_due
 from thurn.spam.reasons import reasons
-
-PROPER = "Please read this before Monday: the oven needs new stones, and the man from Kastl can come in January only."
-GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
-
-
-def query(settings: Settings, sql: str, *values: Any) -> list[dict[str, Any]]:
-    with psycopg.connect(conninfo(settings, "system"), autocommit=True, row_factory=dict_row) as db:
-        cursor = db.execute(sql, values)  # type: ignore[call-overload]
-        return cursor.fetchall() if cursor.description else []
-
-
-def wish(settings: Settings, address: str, **columns: Any) -> None:
-    """A mailbox's own wish; the tests that set one remove it again."""
-    names, values = ", ".join(columns), list(columns.values())
-    query(
-        settings,
-        f"""INSERT INTO spam_setting (workspace_id, domain_id, mailbox_id, {names})
-            SELECT workspace_id, domain_id, id, {", ".join(["%s"] * len(values))} FROM mailbox WHERE address = %s""",  # noqa: S608
-        *values,
-        address,
-    )
-
-
-def list_sender(settings: Settings, address: str, verdict: str, sender: str) -> None:
-    query(
-        settings,
-        """INSERT INTO spam_sender (workspace_id, domain_id, mailbox_id, verdict, sender)
-           SELECT workspace_id, domain_id, id, %s, %s FROM mailbox WHERE address = %s""",
-        verdict,
-        sender,
-        address,
-    )
 
 
 @pytest.fixture(autouse=True)
 def nothing_kept(stack: Settings) -> None:
-    for table in ("spam_setting", "spam_sender", "spam_verdict", "held_mail"):
-        query(stack, f"DELETE FROM {table}")  # noqa: S608
-
-
-def hand_in(
-    settings: Settings, recipients: list[str], points: int = 0, *, sender: str = STRANGER, body: str = "Hello.",
-    headers: str = "",
-) -> str:  # fmt: skip
-    """Hand a mail to mx as a stranger whose server tries again; returns the text its subject has."""
-    mark = uuid.uuid4().hex
-    mail = f"X-Simulated-Spam: {points}\r\n{headers}".encode() + message(f"for {mark}", f"{body} {mark}")
-
-    def accepted() -> bool:
-        with smtp(settings) as client:
-            try:
-                client.sendmail(sender, recipients, mail)
-            except smtplib.SMTPDataError as refused:
-                if refused.smtp_code != 451:
-                    raise
-                return False
-            return True
-
-    wait_for(accepted)
-    return mark
-
-
-def test_the_test_mail_of_every_filter_is_refused_and_held_as_any_spam(stack: Settings) -> None:
-    """Rspamd itself refuses it before it asks any rule."""
-    with pytest.raises(smtplib.SMTPDataError, match="Refused as spam, and held for the recipient, who can let it"):
-        hand_in(stack, [RESI, XAVER], body=GTUBE)
-    held = query(stack, "SELECT h.*, m.address FROM held_mail h JOIN mailbox m ON m.id = h.mailbox_id ORDER BY h.id")
-    seen = [(each["address"], each["header_from"]) for each in held]
-    assert sorted(seen) == [(RESI, STRANGER), (XAVER, STRANGER)]
-    assert GTUBE.encode() in held[0]["message"]
-    [verdict] = query(stack, "SELECT * FROM spam_verdict")
-    assert (verdict["action"], verdict["mail_from"], verdict["rcpts"]) == ("reject", STRANGER, [RESI, XAVER])
-    assert verdict["subject"] == held[0]["subject"]
-    assert verdict["subject"].startswith("for ")
-    assert verdict["message_id"]
-    with pytest.raises(smtplib.SMTPDataError) as refused, signed_in(stack, "submission") as client:
-        client.sendmail(RESI, [XAVER], message("mine", GTUBE))
-    assert b"held" not in refused.value.smtp_error, "what people here send is nobody's quarantine"
-
-
-@pytest.mark.parametrize("size", [6, 36])
-def test_a_mail_of_any_size_that_is_refused_as_spam_is_held(stack: Settings, size: int) -> None:
-    """36 MB grow to the 50 that mx takes: attachments are sent as Base64."""
-    text = base64.encodebytes(random.Random(5).randbytes(size * 1024 * 1024 - 10_000)).decode()
-    headers = "Content-Transfer-Encoding: base64\r\nContent-Type: application/octet-stream\r\n"
-    with pytest.raises(smtplib.SMTPDataError, match="Refused as spam, and held for the recipient, who can let it"):
-        hand_in(stack, [RESI], 30, body=text, headers=headers)
-    [held] = query(stack, "SELECT size, length(message) AS length FROM held_mail")
-    assert held["size"] == held["length"] > size * 1_300_000
-
-
-def test_what_is_refused_as_spam_is_held_for_its_recipient(stack: Settings) -> None:
-    with pytest.raises(smtplib.SMTPDataError, match="Refused as spam, and held for the recipient, who can let it"):
-        hand_in(stack, [RESI], 30, body="Buy this!")
-    [held] = query(stack, "SELECT h.*, m.address FROM held_mail h JOIN mailbox m ON m.id = h.mailbox_id")
-    assert (held["address"], held["mail_from"], held["header_from"]) == (RESI, STRANGER, STRANGER)
-    assert b"Buy this!" in held["message"]
-    assert "SIMULATED_SPAM" in [symbol["name"] for symbol in held["symbols"]]
-    [verdict] = query(stack, "SELECT * FROM spam_verdict")
-    assert (verdict["action"], verdict["rcpts"], verdict["ip"]) == ("reject", [RESI], "127.0.0.1")
-    assert verdict["queue_id"] == held["queue_id"]
+    forget(stack)
 
 
 def test_every_mail_gets_a_verdict_and_shows_its_score(stack: Settings) -> None:
@@ -303,93 +191,6 @@ def test_headers_of_any_kind_are_judged_and_kept(stack: Settings) -> None:
     assert held["header_from"] == "", "two senders are none that could be believed"
 
 
-async def test_letting_through_puts_the_original_into_the_inbox_once_and_sends_it_on_to_nobody(
-    stack: Settings, outside: Outside
-) -> None:
-    script = 'require "fileinto"; redirect "far@away.example"; fileinto "Archive";'
-    claimed = "X-Spam: Yes\r\nX-Thurn-Released: 1\r\n"
-    fetch(stack, XAVER, hand_in(stack, [XAVER]))  # makes the home
-    with own_filter(stack, XAVER, script):
-        with pytest.raises(smtplib.SMTPDataError):
-            hand_in(stack, [XAVER, RESI], 30, body=PROPER, headers=claimed)
-        before = learnt(stack)["learns_ham"]
-        [row] = query(
-            stack,
-            """SELECT h.id, h.message, h.mailbox_id FROM held_mail h JOIN mailbox m ON m.id = h.mailbox_id
-               WHERE m.address = %s""",
-            XAVER,
-        )
-        async with await connect(stack, "system") as db:
-            with pytest.raises(NotFound):
-                await delivery.release(db, stack, row["id"], row["mailbox_id"] + 1)
-            await delivery.release(db, stack, row["id"], row["mailbox_id"])
-            await db.commit()
-            with pytest.raises(NotFound):
-                await delivery.release(db, stack, row["id"], row["mailbox_id"])
-        mark = re.search(rb"Subject: for (\w+)", row["message"])
-        assert mark is not None
-        arrived = fetch(stack, XAVER, mark[1].decode())
-    assert row["message"].rstrip().endswith(arrived.rstrip()[-100:])
-    assert Secrets(stack.state).derive("released").hex().encode() not in arrived
-    assert outside.received == []
-    assert learnt(stack)["learns_ham"] == before + 1
-    assert [each["address"] for each in query(
-        stack, "SELECT m.address FROM held_mail h JOIN mailbox m ON m.id = h.mailbox_id")] == [RESI]  # fmt: skip
-
-
-async def test_a_full_mailbox_keeps_the_mail_held_and_says_so(stack: Settings) -> None:
-    with pytest.raises(smtplib.SMTPDataError):
-        hand_in(stack, [UNDERSCORE], 30, body="x" * 5000)
-    query(stack, "UPDATE mailbox SET quota_bytes = 1000 WHERE address = %s", UNDERSCORE)
-    try:
-        [row] = query(stack, "SELECT id FROM held_mail")
-        async with await connect(stack, "system") as db:
-            with pytest.raises(Conflict, match="is full"):
-                await delivery.release(db, stack, row["id"])
-            await db.rollback()
-        assert query(stack, "SELECT 1 FROM held_mail")
-    finally:
-        query(stack, "UPDATE mailbox SET quota_bytes = 5368709120 WHERE address = %s", UNDERSCORE)
-
-
-async def test_the_daily_list_tells_of_what_is_new_once_and_can_be_turned_off(stack: Settings) -> None:
-    query(stack, "UPDATE mailbox SET digested_at = NULL")
-    wish(stack, RESI, digest=False)
-    with pytest.raises(smtplib.SMTPDataError):
-        hand_in(stack, [XAVER, RESI], 30)
-    [row] = query(stack, "SELECT subject FROM held_mail LIMIT 1")
-    noon = datetime.now().astimezone().replace(hour=12)
-    early = noon.replace(hour=5)
-    async with await connect(stack, "system", autocommit=True) as db:
-        assert await send_due(db, stack, early) == 0, "the hour has not come"
-        assert await send_due(db, stack, noon) == 1, "Xaver's; Resi has turned it off"
-        assert await send_due(db, stack, noon) == 0
-        query(stack, "UPDATE held_mail SET at = %s", noon - timedelta(hours=2))
-        assert await send_due(db, stack, noon + timedelta(days=1)) == 0, "nothing is new"
-    listed = fetch(stack, XAVER, "1 mail is held for you").decode()
-    assert row["subject"].split()[-1] in listed
-    assert f"{stack.url}/mailbox/held" in listed.replace("=\r\n", "")
-    assert "X-Spam-Score" not in listed
-
-
-@contextmanager
-def own_filter(settings: Settings, address: str, script: str) -> Iterator[None]:
-    """A filter of the mailbox's owner, put where Dovecot keeps the active one."""
-    [row] = query(
-        settings, "SELECT split_part(address, '@', 2) || '/' || split_part(address, '@', 1) || '.' || id AS home "
-        "FROM mailbox WHERE address = %s", address,
-    )  # fmt: skip
-    home = settings.state / "mail" / row["home"]
-    active = home / "active.sieve"
-    active.write_text(script)
-    shutil.chown(active, "thurn-mail", "thurn-mail")
-    try:
-        yield
-    finally:
-        active.unlink()
-        active.with_suffix(".svbin").unlink(missing_ok=True)
-
-
 def moved(settings: Settings, address: str, mark: str, source: str, target: str) -> None:
     with imap(settings, address) as client:
         client.select(source)
@@ -430,24 +231,6 @@ def test_what_one_domain_learns_shapes_nobody_elses_mail(stack: Settings) -> Non
         assert "BAYES_SPAM" not in said["leni@laugen.example"]
     finally:
         query(stack, "DELETE FROM domain WHERE name = 'laugen.example'")
-
-
-def learnt(settings: Settings) -> dict[str, int]:
-    """How many mails each class of the domain's filter has learnt."""
-
-    def redis(*command: str) -> str:
-        password = Secrets(settings.state).ensure("redis")
-        return subprocess.run(
-            ["redis-cli", "-p", str(settings.port["redis"]), *command],
-            capture_output=True, text=True, check=True, env={"REDISCLI_AUTH": password},
-        ).stdout  # fmt: skip
-
-    found = {"learns_spam": 0, "learns_ham": 0}
-    for key in redis("--scan", "--pattern", f"RS{DOMAIN}*").split():
-        if redis("TYPE", key).strip() == "hash":
-            for what in found:
-                found[what] += int(redis("HGET", key, what).strip() or 0)
-    return found
 
 
 def test_moving_a_mail_into_junk_and_out_again_teaches_the_filter(stack: Settings) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from stackworld import RESI, XAVER, Outside, fetch, message, send, signed_in, smtp, wait_for
+from stackworld import GTUBE, RESI, XAVER, Outside, fetch, message, send, signed_in, smtp, wait_for
 
 from thurn.db.connect import Connection, connect
 from thurn.settings import Settings
@@ -16,7 +16,6 @@ from thurn.trace.reader import TraceReader
 from thurn.trace.route import route
 from thurn.trace.search import Wanted
 
-GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 Traced = Callable[..., Awaitable[list[dict[str, Any]]]]
 
 

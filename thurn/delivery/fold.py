@@ -24,8 +24,10 @@ AT_ONCE = 2000
 
 Key = tuple[int, int]  # campaign, delivery
 
+# What was taken before lies dead at the table's beginning until autovacuum comes by: only the index begins behind it.
+_BEGIN = "SELECT pg_try_advisory_xact_lock(%s) AS ok, set_config('enable_seqscan', 'off', true)"
 _TAKE = """
-DELETE FROM outcome WHERE id IN (SELECT id FROM outcome ORDER BY id LIMIT %s)
+DELETE FROM outcome WHERE id = ANY(ARRAY(SELECT id FROM outcome ORDER BY id LIMIT %s))
 RETURNING id, campaign_id, delivery_id, kind, at, attempt, category, hard, reply, queue_id, source, report_id
 """
 
@@ -105,7 +107,7 @@ class _Batch:
 async def fold(db: Connection, limit: int = AT_ONCE) -> int:
     """Apply up to `limit` outcomes in id order and return how many were taken; 0 also if another fold is at work."""
     async with db.transaction():
-        locked = await (await db.execute("SELECT pg_try_advisory_xact_lock(%s) AS ok", [_LOCK])).fetchone()
+        locked = await (await db.execute(_BEGIN, [_LOCK])).fetchone()
         if not locked or not locked["ok"]:
             return 0
         taken = await (await db.execute(_TAKE, [limit])).fetchall()

@@ -1,4 +1,4 @@
-"""What Rspamd asks and tells (thurn/stack/thurn.lua), through `guard`."""
+"""What Rspamd asks and tells (thurn/stack/rspamd.lua), through `guard`."""
 
 import asyncio
 
