@@ -9,10 +9,23 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from thurn.db.connect import Connection, Pool, connect, conninfo, make_pool
 from thurn.db.migrate import migrate, prepare_database
 from thurn.settings import Settings, allocate_ports
+
+# How long an example takes to make or to try says more about what else the machine does than about us. And a gate must
+# not close by the luck of the draw: the suite tries the same examples each time; `--hypothesis-profile search` draws.
+hypothesis_settings.register_profile(
+    "search", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=2000, print_blob=True
+)
+hypothesis_settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
+)
+hypothesis_settings.load_profile("suite")
+os.environ.setdefault("AIOSMTPD_CONTROLLER_TIMEOUT", "60")  # seconds for a stand-in to listen; a met wait costs nothing
 
 KEPT = "('alembic_version', 'workspace')"
 # As the migration leaves them: every installation has one egress, in the pool `default`.
