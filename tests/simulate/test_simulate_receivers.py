@@ -78,11 +78,11 @@ def test_a_policy_refusal_names_the_recipient_or_follows_the_content(smtp: smtpl
 
 def test_a_greylisted_mail_is_taken_when_it_comes_back_late_enough(smtp: smtplib.SMTP, internet: Settings) -> None:
     addresses = (f"grey.{n}@freemail.example" for n in range(1000))
-    ada = next(address for address in addresses if behaviour(address, 1).greylisted_for < 2.05)  # seconds
+    ada = next(address for address in addresses if 2.9 < behaviour(address, 1).greylisted_for < 3)  # seconds
     assert refused(smtp, ada).startswith("451 4.7.1")
     assert refused(smtp, ada).startswith("451 4.7.1")
     assert client.messages(internet, ada) == []
-    end = time.monotonic() + 8
+    end = time.monotonic() + 60
     while not client.messages(internet, ada) and time.monotonic() < end:
         time.sleep(0.5)
         smtp.sendmail("b@bounce.example", [ada, "plain.x@gmx.example"], MAIL)
@@ -103,7 +103,7 @@ def test_a_judged_recipient_shares_its_mail_with_nobody(smtp: smtplib.SMTP) -> N
 
 def talk(settings: Settings, text: bytes) -> bytes:
     """Everything the server says to bytes sent at once."""
-    with socket.create_connection(("127.0.0.1", settings.port["sim_smtp"]), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", settings.port["sim_smtp"]), timeout=60) as connection:
         connection.sendall(text)
         said = b""
         while chunk := connection.recv(65536):
@@ -150,6 +150,16 @@ def test_nonsense_is_answered_with_the_right_code(internet: Settings, commands: 
     assert lines[-2][:3] == answer
 
 
+def test_a_client_that_goes_on_talking_reads_why_it_is_not_heard(internet: Settings) -> None:
+    with socket.create_connection(("127.0.0.1", internet.port["sim_smtp"]), timeout=60) as connection:
+        connection.sendall(b"x" * 5000)
+        said = b""
+        while b"500 " not in said:
+            said += connection.recv(65536)
+        connection.sendall(b"x" * 10_000_000)
+        assert connection.recv(65536) == b""
+
+
 def test_a_mail_too_large_is_refused_without_being_held(internet: Settings) -> None:
     start = b"HELO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<plain.x@gmx.example>\r\nDATA\r\n"
     said = talk(internet, start + (b"x" * 998 + b"\r\n") * 32_000 + b".\r\nQUIT\r\n")
@@ -158,7 +168,7 @@ def test_a_mail_too_large_is_refused_without_being_held(internet: Settings) -> N
 
 
 def test_a_mail_cut_off_is_not_accepted(internet: Settings) -> None:
-    with socket.create_connection(("127.0.0.1", internet.port["sim_smtp"]), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", internet.port["sim_smtp"]), timeout=60) as connection:
         connection.sendall(
             b"HELO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<plain.x@gmx.example>\r\nDATA\r\nSubject: x\r\n"
         )
@@ -200,12 +210,16 @@ def test_killed_at_any_moment_it_has_kept_whatever_it_accepted(mortal: Settings,
     workers = [Thread(target=until_cut_off, args=(worker,)) for worker in range(4)]
     for worker in workers:
         worker.start()
-    time.sleep(1.0)
-    process.kill()
-    process.wait()
+    began = time.monotonic()
+    try:
+        while len(accepted) <= 100 or time.monotonic() - began < 1:
+            assert time.monotonic() - began < 60, f"{len(accepted)} mails in a minute"
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
     for worker in workers:
         worker.join()
-    assert len(accepted) > 100
     store = sqlite3.connect(Path(mortal.state) / "sim" / "mail.sqlite3")
     held = {row[0] for row in store.execute("SELECT recipient FROM message")}
     store.close()
@@ -217,7 +231,7 @@ def test_after_a_kill_it_goes_on_with_what_it_had_planned(
     mortal: Settings, start_internet: Start, surroundings: Any
 ) -> None:
     addresses = (f"mpp.{n}@icloud.example" for n in range(1000))
-    ada = next(address for address in addresses if 0.8 < behaviour(address, 1).steps[0].after < 1.0)  # seconds
+    ada = next(address for address in addresses if behaviour(address, 1).steps[0].after > 3.8)  # seconds
     mail = b"Content-Type: text/html\r\n\r\n<img src='%b/o/1'>\r\n" % surroundings.site.url.encode()
     process = start_internet(mortal)
     with smtplib.SMTP("127.0.0.1", mortal.port["sim_smtp"], local_hostname="out.example") as connection:
@@ -227,7 +241,7 @@ def test_after_a_kill_it_goes_on_with_what_it_had_planned(
     assert surroundings.site.hits == []
     process = start_internet(mortal)
     try:
-        assert client.wait_until_quiet(mortal, 15)
+        assert client.wait_until_quiet(mortal, 60)
         assert [hit.path for hit in surroundings.site.hits] == ["/o/1"]
     finally:
         process.terminate()

@@ -23,6 +23,7 @@ log = structlog.get_logger()
 MAX_SIZE = 30 * 1024 * 1024
 _MAX_LINE = 4096  # octets of a command; RFC 5321 asks for 512, extensions for more
 _MAX_RECIPIENTS = 1000
+_LINGER = 10.0  # seconds for a client that says more than we take to read why
 _END = b"\r\n.\r\n"
 _MAIL = re.compile(rb"MAIL FROM:\s*<([^>]*)>(.*)", re.IGNORECASE | re.DOTALL)
 _RCPT = re.compile(rb"RCPT TO:\s*<([^>]+)>", re.IGNORECASE)
@@ -88,6 +89,7 @@ class Session(asyncio.Protocol):
         self._buffer = bytearray()
         self._replies: list[bytes] = []
         self._closing = False
+        self._unread = False  # more of what we do not take is on its way
         self._in_data = False
         self._searched = 0  # up to here the buffer holds no end of data
         self._too_large = False
@@ -115,6 +117,8 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take as many commands as there are (RFC 2920); answer them together."""
+        if self._closing:
+            return
         self._buffer += data
         while self._buffer and not self._closing:
             if not (self._take_data() if self._in_data else self._take_line()):
@@ -127,7 +131,10 @@ class Session(asyncio.Protocol):
         replies, self._replies = self._replies, []
         if self._transport is not None:
             self._transport.write(b"".join(replies))
-            if self._closing:
+            if self._unread:  # to close now would reset the connection, and our answer might be lost with it
+                self._transport.write_eof()
+                asyncio.get_running_loop().call_later(_LINGER, self.abort)
+            elif self._closing:
                 self._transport.close()
 
     def abort(self) -> None:
@@ -143,7 +150,7 @@ class Session(asyncio.Protocol):
             return False
         if end < 0 or end > _MAX_LINE:
             self._replies.append(b"500 5.5.2 Line too long\r\n")
-            self._closing = True
+            self._closing = self._unread = True
             return False
         line = bytes(self._buffer[:end]).rstrip(b"\r")
         del self._buffer[: end + 1]
