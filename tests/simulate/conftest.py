@@ -34,7 +34,7 @@ def new_installation() -> Settings:
 
 def start(settings: Settings) -> "subprocess.Popen[bytes]":
     process = subprocess.Popen([sys.executable, "-c", START, str(settings.state)], stdout=subprocess.DEVNULL)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", settings.port["sim_smtp"])) == 0:
@@ -64,7 +64,7 @@ def running_internet() -> Iterator[Settings]:
     process = start(settings)
     yield settings
     process.terminate()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     shutil.rmtree(settings.state)
 
 
