@@ -291,9 +291,11 @@ async def test_a_removed_egress_goes_when_nothing_of_it_is_on_its_way(
     assert (await look(system)).names == {1: "e1"}
 
 
-def test_the_table_is_swapped_only_when_it_changes(settings: Settings) -> None:
-    path = settings.state / "out" / "lanes" / "transports"
-    path.parent.mkdir(parents=True, exist_ok=True)
+def test_the_table_is_swapped_only_when_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / TRANSPORTS
+    path.parent.mkdir(parents=True)
+    settings = Settings(state=tmp_path, simulate=True)
+    allocate_ports(settings)
     table = Table(settings)
     assert table.usable() == {"e1"}
     table.write(frozenset())
@@ -314,10 +316,11 @@ def test_the_table_is_swapped_only_when_it_changes(settings: Settings) -> None:
 def test_keeper_looks_soon_after_the_table_was_swapped(tmp_path: Path) -> None:
     table = tmp_path / "transports"
     before = keeper.changed_at(table)
-    threading.Timer(0.1, lambda: table.write_text("x")).start()
+    (writing := threading.Timer(0.1, lambda: table.write_text("x"))).start()
     began = time.monotonic()
-    keeper.wait(table, before, 30)
-    assert time.monotonic() - began < 10
+    keeper.wait(table, before, 600)
+    assert time.monotonic() - began < 60
+    writing.join()  # it makes the file, and then writes into it
     began = time.monotonic()
     keeper.wait(table, keeper.changed_at(table), 0.3)
     assert time.monotonic() - began >= 0.3

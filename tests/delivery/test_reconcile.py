@@ -54,7 +54,7 @@ async def test_a_port_that_a_new_connection_was_given_is_not_waited_for(
     system: Connection, clean: Settings, make_campaign: MakeCampaign
 ) -> None:
     life, lease = await _leased(system, clean, make_campaign)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         done = await reconcile.settle(system, clean, TOKENS, [life], [lease], {40_000}, lambda: {40_000, 40_001})
     assert done == (0, 1)
 

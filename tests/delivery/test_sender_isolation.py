@@ -84,7 +84,7 @@ async def test_a_campaign_that_breaks_is_paused_and_the_others_are_sent(
 
     monkeypatch.setattr(sender._composers, "get", get)
     claiming = asyncio.create_task(sender._claim(system))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while sender._ready.qsize() < 3 and not claiming.done():
             await asyncio.sleep(0.01)
     sender._stop()

@@ -51,7 +51,7 @@ async def test_answers_belong_to_their_mails_however_they_arrive() -> None:
         assert session.server_process == 4711
         answers = [session.send(b"a@x.example", b"b@x.example", data) for data in (b"one", b"two\r\n", b"")]
         assert session.depth == 3
-        replies = [str(await asyncio.wait_for(answer, 5)) for answer in answers]
+        replies = [str(await asyncio.wait_for(answer, 60)) for answer in answers]
         assert replies == ["250 2.0.0 Ok: queued as A", "550 5.1.1 No 5.1.1 such user", "452 4.3.1 Disk full"]
         assert session.depth == 0
         session.abort()
@@ -69,10 +69,10 @@ async def test_a_connection_that_ends_leaves_what_was_written_unanswered(said: b
     async with server(serve) as port:
         session = await Session.connect("127.0.0.1", port, "here.example")
         first, second = (session.send(b"a@x.example", b"b@x.example", b"mail") for _ in range(2))
-        await asyncio.wait_for(session.room(), 5)  # whoever waits for room is told, too
+        await asyncio.wait_for(session.room(), 60)  # whoever waits for room is told, too
         for answer in (first, second):
             with pytest.raises(Unanswered):
-                await asyncio.wait_for(answer, 5)
+                await asyncio.wait_for(answer, 60)
         with pytest.raises(NotConnected):
             session.send(b"a@x.example", b"b@x.example", b"mail")
 
@@ -96,7 +96,7 @@ async def test_there_is_room_when_the_oldest_is_answered() -> None:
         waiting = asyncio.create_task(session.room())
         assert not (await asyncio.wait([waiting], timeout=0.05))[0]
         go.set()
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 60)
         assert session.depth == 1
         session.abort()
 

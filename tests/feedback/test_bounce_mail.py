@@ -343,9 +343,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_mail_is_read_in_bounded_time(name: str) -> None:
-    started = time.process_time()  # what it costs, whatever else this machine does
+    started = time.thread_time()  # what it costs, whatever else this machine does
     incoming = read(HOSTILE[name])
-    assert time.process_time() - started < 1.0
+    assert time.thread_time() - started < 1.0
     assert len(incoming.recipients) <= 500
 
 

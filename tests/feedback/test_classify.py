@@ -173,6 +173,6 @@ def test_hostile_replies_are_read_quickly() -> None:
         "ip address " * 5_000,
         "size " * 9000,
     ):
-        started = time.perf_counter()
+        started = time.thread_time()  # what it costs, whatever else this machine does
         classify(reply)
-        assert time.perf_counter() - started < 0.5, reply[:20]
+        assert time.thread_time() - started < 0.5, reply[:20]

@@ -105,9 +105,9 @@ def test_a_pattern_that_could_take_hours_is_refused(pattern: str):
 @given(st.text(alphabet="ab|()*+?{}3,.\\d[]^$", max_size=14))
 def test_whatever_is_accepted_answers_at_once(pattern: str):
     if not trouble_of(pattern):
-        began = time.process_time()
+        began = time.thread_time()
         re.search(pattern, "ab3" * 200 + "!")
-        assert time.process_time() - began < 2
+        assert time.thread_time() - began < 2
 
 
 @given(st.text(max_size=80), st.text(max_size=300))
