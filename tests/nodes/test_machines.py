@@ -372,9 +372,10 @@ def test_a_token_proves_and_seals_and_nothing_else_does() -> None:
     assert Token(f" {token}\n").proof(said) == token.proof(said)
     assert other.proof(said) != token.proof(said) != token.proof({**said, "nonce": "m"})
     sealed = token.seal({"password": "geheim"}, "n")
+    changed = ("B" if sealed[0] == "A" else "A") + sealed[1:]
     assert token.unseal(sealed, "n") == {"password": "geheim"}
     assert "geheim" not in sealed
-    for which, text, nonce in ((other, sealed, "n"), (token, sealed, "m"), (token, "AA" + sealed[2:], "n"),
+    for which, text, nonce in ((other, sealed, "n"), (token, sealed, "m"), (token, changed, "n"),
                                (token, "", "n"), (token, "!", "n"), (token, "é", "n")):  # fmt: skip
         with pytest.raises(ValueError, match="not an answer"):
             which.unseal(text, nonce)

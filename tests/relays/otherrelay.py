@@ -1,10 +1,11 @@
 """Another company's server: wants TLS and a password, and remembers who brought what."""
 
+import asyncio
 import hashlib
 import socket
 import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -85,11 +86,10 @@ def relay(users: dict[str, str], *, implicit: bool = False, **options: Any) -> I
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
         how: dict[str, Any] = {"ssl_context": context} if implicit else {"tls_context": context}
-        controller = Controller(
-            made, "127.0.0.1", 0, authenticator=made.authenticate, auth_required=bool(users),
-            auth_require_tls=not implicit, server_hostname="relay.example", **how, **options,
+        controller = Listening(
+            made, authenticator=made.authenticate, auth_required=bool(users), auth_require_tls=not implicit,
+            server_hostname="relay.example", **how, **options,
         )  # fmt: skip
-        controller.port = _free()
         controller.start()
         made.port = controller.port
         try:
@@ -98,7 +98,12 @@ def relay(users: dict[str, str], *, implicit: bool = False, **options: Any) -> I
             controller.stop()
 
 
-def _free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+class Listening(Controller):
+    """At a port that is its own from the moment it is known."""
+
+    def __init__(self, handler: Relay, **options: Any) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        super().__init__(handler, "127.0.0.1", self._socket.getsockname()[1], **options)
+
+    def _create_server(self) -> Coroutine[Any, Any, asyncio.Server]:
+        return self.loop.create_server(self._factory_invoker, sock=self._socket, ssl=self.ssl_context)

@@ -104,7 +104,7 @@ async def _gone(settings: Settings, *names: str) -> None:
     await _until(lambda: not set(names) & {egress.name for egress in load_plan(settings.state).egresses})
 
 
-async def _until(condition, seconds: float = 60) -> None:  # type: ignore[no-untyped-def]
+async def _until(condition, seconds: float = 180) -> None:  # type: ignore[no-untyped-def]
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

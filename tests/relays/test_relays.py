@@ -309,3 +309,5 @@ def _speaker(says: bytes) -> Iterator[int]:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)  # to close it would leave the thread waiting in `accept`
+    thread.join(60)
