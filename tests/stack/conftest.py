@@ -10,7 +10,18 @@ import pytest
 from aiosmtpd.controller import Controller
 from argon2 import PasswordHasher
 from dnslib.server import DNSLogger, DNSServer
-from stackworld import DOMAIN, MAILBOXES, PASSWORD, ROLES, LmtpController, NoSuchName, Outside
+from stackworld import (
+    DOMAIN,
+    MAILBOXES,
+    PASSWORD,
+    ROLES,
+    LmtpController,
+    NoSuchName,
+    Outside,
+    all_moved,
+    settle,
+    wait_for,
+)
 
 from thurn.db.connect import conninfo
 from thurn.settings import Settings
@@ -35,6 +46,13 @@ def stack() -> Iterator[Settings]:
     finally:
         down(state)
         shutil.rmtree(state)
+
+
+@pytest.fixture(autouse=True)
+def settled(request: pytest.FixtureRequest) -> None:
+    """Whoever uses the stack finds its queues empty: no mail of an earlier test arrives in a later one."""
+    if "stack" in request.fixturenames:
+        settle(request.getfixturevalue("stack"))
 
 
 def print_nothing(line: str) -> None:
@@ -64,18 +82,19 @@ def add_mailboxes(settings: Settings) -> None:
 @pytest.fixture
 def outside(stack: Settings) -> Iterator[Outside]:
     """Where everything goes that leaves the machine."""
-    yield from _listen(Controller, stack.port["sim_smtp"])
+    yield from _listen(stack, Controller, stack.port["sim_smtp"])
 
 
 @pytest.fixture
 def feedback(stack: Settings) -> Iterator[Outside]:
     """Stands in for our own LMTP service of bounces."""
-    yield from _listen(LmtpController, stack.port["feedback"])
+    yield from _listen(stack, LmtpController, stack.port["feedback"])
 
 
-def _listen(kind: type[Controller], port: int) -> Iterator[Outside]:
+def _listen(settings: Settings, kind: type[Controller], port: int) -> Iterator[Outside]:
     handler = Outside()
-    controller = kind(handler, hostname="127.0.0.1", port=port)
+    controller = kind(handler, hostname="127.0.0.1", port=port, ready_timeout=60)
     controller.start()
     yield handler
+    wait_for(lambda: all_moved(settings))  # nobody is left in the middle of a session: Postfix would wait for minutes
     controller.stop()

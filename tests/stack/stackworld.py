@@ -5,19 +5,23 @@ import imaplib
 import smtplib
 import socket
 import ssl
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from pathlib import Path
 
+import psycopg
 from aiosmtpd.controller import Controller
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from dnslib import QTYPE, RCODE, RR, TXT, DNSRecord
 from dnslib.server import BaseResolver
 
+from thurn.db.connect import conninfo
 from thurn.settings import Settings
 
 DOMAIN = "brotzeit.example"
@@ -147,16 +151,66 @@ def trusting(settings: Settings) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(settings.state / "tls" / "cert.pem"))
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.1)
 
 
+def lie_in(settings: Settings, role: str, *queues: str) -> bool:
+    """Whether mails lie in queues of `mx` or `out`."""
+    queue = settings.state / role / "queue"
+    return any(path.is_file() for name in queues for path in (queue / name).rglob("*"))
+
+
 def queue_is_empty(settings: Settings) -> bool:
-    queue = settings.state / "out" / "queue"
-    return not any(path.is_file() for name in ("incoming", "active", "deferred") for path in (queue / name).rglob("*"))
+    return not lie_in(settings, "out", "incoming", "active", "deferred")
+
+
+def all_moved(settings: Settings) -> bool:
+    """Whether no mail is on its way: each arrived somewhere or is put off."""
+    # One hands mails to the other; what went from `out` to `mx` between two looks is found by the third.
+    return not any(lie_in(settings, role, "maildrop", "incoming", "active") for role in ("mx", "out", "mx"))
+
+
+def settle(settings: Settings) -> None:
+    """Let what is on its way arrive and delete what is put off: no mail of an earlier test can arrive afterwards."""
+
+    def settled() -> bool:
+        if not all_moved(settings):
+            return False
+        left = [role for role in ("mx", "out") if lie_in(settings, role, "deferred", "hold")]
+        for role in left:  # one that is being tried again right now is met by the next look
+            config = settings.state / role / "etc"
+            subprocess.run(
+                ["postsuper", "-c", config, "-d", "ALL", "deferred", "hold"], check=True, capture_output=True
+            )
+        return not left
+
+    wait_for(settled)
+
+
+def from_now_on(log: Path) -> Callable[[], str]:
+    """What is added to a log after this call: lines of earlier tests are not mistaken for one's own."""
+    start = log.stat().st_size if log.exists() else 0
+
+    def read() -> str:
+        return log.read_bytes()[start:].decode(errors="replace")
+
+    return read
+
+
+def add_mailbox(settings: Settings, name: str) -> str:
+    """A mailbox of the test's own, empty: nothing that other tests sent or left counts in it. Returns its address."""
+    address = f"{name}-{uuid.uuid4().hex[:12]}@{DOMAIN}"
+    with psycopg.connect(conninfo(settings, "system")) as db:
+        db.execute(
+            """INSERT INTO mailbox (workspace_id, domain_id, address, password_hash)
+               SELECT workspace_id, domain_id, %s, password_hash FROM mailbox WHERE address = %s""",
+            [address, RESI],
+        )
+    return address
 
 
 def read_until_ok(link: socket.socket, times: int = 1) -> None:
