@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thurn.delivery.pacing import HELD, LEAST, MOST, Buckets, Grant, Lane, LaneKey, Rule, Wish, allot, pool_of
+from thurn.delivery.pacing import HELD, LEAST, MOST, Buckets, Grant, Lane, LaneKey, Rule, Wish, allot, divide, pool_of
 
 PROVIDERS = ("google", "yahoo", "other")
 lanes_strategy = st.dictionaries(
@@ -186,6 +186,47 @@ def test_a_relays_limit_holds_for_all_providers_together() -> None:
     buckets.take(("egress", 1), 10)
     assert allot(wishes, lanes, buckets, 0.1, batch=100, rates={1: 120.0}) == []
     assert sum(grant.n for grant in allot(wishes, lanes, buckets, 1.0, batch=100, rates={1: 120.0})) == 2
+
+
+@pytest.mark.parametrize(
+    ("members", "parts"),
+    [
+        ({1: (100, None), 2: (100, None)}, {1: 300, 2: 300}),
+        ({1: (900, None), 2: (100, None)}, {1: 540, 2: 60}),
+        ({1: (100, None), 2: (100, 10.0)}, {1: 590, 2: 10}),
+        ({1: (100, None), 2: (100, 10.0), 3: (200, None)}, {1: 590 / 3, 2: 10, 3: 2 * 590 / 3}),
+        ({1: (100, 250.0), 2: (100, 10.0), 3: (100, None)}, {1: 250, 2: 10, 3: 340}),
+        ({1: (100, 0.0), 2: (1, None)}, {1: 0, 2: 600}),
+        ({1: (300, 10.0), 2: (100, 50.0)}, {1: 10 + 540 * 0.75, 2: 50 + 540 * 0.25}),  # nobody can: no matter
+        ({}, {}),
+    ],
+)
+def test_a_speed_is_divided_by_weight_and_what_one_cannot_do_goes_to_the_others(
+    members: dict[int, tuple[int, float | None]], parts: dict[int, float]
+) -> None:
+    assert divide(600.0, members) == pytest.approx(parts)
+
+
+@given(
+    st.floats(0.01, 1e6),
+    st.dictionaries(
+        st.integers(1, 9), st.tuples(st.integers(1, 1000), st.none() | st.floats(0, 1e6)), min_size=1, max_size=6
+    ),
+)
+def test_the_parts_of_a_speed_add_up_to_it(speed: float, members: dict[int, tuple[int, float | None]]) -> None:
+    parts = divide(speed, members)
+    assert sum(parts.values()) == pytest.approx(speed)
+    assert min(parts.values()) >= -1e-9 * speed
+    if any(most is None for _, most in members.values()):
+        assert all(part <= most * (1 + 1e-9) for part, (_, most) in zip(parts.values(), members.values(), strict=True)
+                   if most is not None)  # fmt: skip
+
+
+def test_a_bucket_without_a_rate_gives_nothing() -> None:
+    buckets = Buckets()
+    assert buckets.free("a", 0.0, 0.0) == 0
+    assert buckets.free("a", 60.0, 1.0) == 1
+    assert buckets.free("a", 0.0, 2.0) == 0
 
 
 @pytest.mark.parametrize("cap", [1, 10, 100])

@@ -6,7 +6,7 @@ import time
 
 import psycopg
 
-from thurn.campaigns import service
+from thurn.campaigns import pace, service
 from thurn.db.connect import connect, conninfo
 from thurn.dns.check import check_domain
 from thurn.dns.facts import facts
@@ -34,9 +34,14 @@ _ADDRESS = "(%(kinds)s::text[])[1 + i %% 61] || '.' || i || '.' || %(t)s || '@' 
 
 
 async def launch(
-    settings: Settings, recipients: int, *, workspace: int = 1, domain: str = "house.example"
+    settings: Settings,
+    recipients: int,
+    *,
+    workspace: int = 1,
+    domain: str = "house.example",
+    speed: int | None = None,
 ) -> tuple[int, list[str]]:
-    """Launch a campaign to `recipients` people at four providers; returns its id and the addresses."""
+    """Launch a campaign to `recipients` people at four providers, `speed` mails a minute; its id and the addresses."""
     async with await connect(settings, "system", autocommit=True) as db, db.transaction():
         if not await (await db.execute("SELECT 1 FROM domain WHERE name = %s", [domain])).fetchone():
             number = await add_domain(db, workspace, name=domain, settings=settings)
@@ -80,6 +85,7 @@ async def launch(
             template_id=template,
             list_ids=[(row or {})["id"]],
         )
+        await pace.put(db, campaign, pace.Pace(speed_limit=speed))
     async with await connect(settings, "system") as db:
         await service.launch(db, workspace, campaign, settings)
     return campaign, [address(i, template) for i in range(1, recipients + 1)]

@@ -243,6 +243,15 @@ def came(main: Settings, campaign: int) -> dict[str, int]:
         return {row["helo"]: row["n"] for row in rows}
 
 
+def arrivals(main: Settings, campaign: int) -> dict[str, list[float]]:
+    """HELO name -> when each mail of a campaign arrived from there, in order."""
+    found: dict[str, list[float]] = {}
+    with read(main.state / "sim" / "mail.sqlite3") as sim:
+        for row in sim.execute("SELECT helo, at FROM message WHERE campaign = ? ORDER BY at", [str(campaign)]):
+            found.setdefault(row["helo"], []).append(row["at"])
+    return found
+
+
 def heard(main: Settings, campaign: int) -> set[str]:
     """Who holds a campaign's mail, or refused it for good, by the receivers."""
     with read(main.state / "sim" / "mail.sqlite3") as sim:

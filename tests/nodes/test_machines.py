@@ -29,6 +29,7 @@ from thurn.settings import Settings
 from thurn.stack.supervision import Process, Supervisor
 
 MakeCampaign = Callable[..., Awaitable[int]]
+HEARD = "UPDATE node SET able = true, seen_at = now() + interval '1 hour'"  # however long the test takes
 
 
 @pytest.fixture
@@ -187,6 +188,7 @@ def test_a_lease_becomes_unknown_only_by_its_own_attempt() -> None:
 async def test_an_egress_of_a_machine_that_lives_counts_and_one_of_a_silent_machine_does_not(
     clean: Settings, system: Connection, joined: Settings
 ) -> None:
+    await system.execute(HEARD)
     await system.execute("UPDATE pool_egress SET rank = 1 WHERE egress_id = (SELECT id FROM egress WHERE name = 'n2')")
     two = await number(system, "n2")
     lane = Lane(1, 7, "google", speed=60.0)
@@ -199,10 +201,10 @@ async def test_an_egress_of_a_machine_that_lives_counts_and_one_of_a_silent_mach
 
     here, there = await boards()
     assert (here.pool(lane), there.pool(lane)) == ((), ((two, 100),)), "the lower rank is over there"
-    assert here.shares([lane]) == there.shares([lane]) == {7: 1}
+    assert (here.parts([lane]), there.parts([lane])) == ({7: 0}, {7: 60})
     for harm, mend in (
-        ("UPDATE node SET able = false WHERE name = 'two'", "UPDATE node SET able = true"),
-        ("UPDATE node SET seen_at = now() - interval '1 minute' WHERE name = 'two'", "UPDATE node SET seen_at = now()"),
+        ("UPDATE node SET able = false WHERE name = 'two'", HEARD),
+        ("UPDATE node SET seen_at = now() - interval '1 minute' WHERE name = 'two'", HEARD),
         ("UPDATE egress SET enabled = false WHERE name = 'n2'", "UPDATE egress SET enabled = true"),
     ):
         await system.execute(harm)  # type: ignore[arg-type]
@@ -213,7 +215,37 @@ async def test_an_egress_of_a_machine_that_lives_counts_and_one_of_a_silent_mach
     here, there = await boards()
     assert here.pool(lane) == ((1, 100),)
     assert there.pool(lane) == ((two, 100),)
-    assert here.shares([lane]) == there.shares([lane]) == {7: 2}, "the campaign's speed is divided"
+    assert here.parts([lane]) == there.parts([lane]) == {7: 30}, "the campaign's speed is divided"
+    await system.execute("UPDATE pool_egress SET weight = 25 WHERE egress_id = %s", [two])
+    here, there = await boards()
+    assert (here.parts([lane]), there.parts([lane])) == ({7: 48}, {7: 12}), "by weight"
+    assert here.parts([Lane(1, 8, "google")]) == {}, "without a limit nothing is divided"
+
+
+async def test_a_machine_that_can_do_less_than_its_part_leaves_the_rest_to_the_others(
+    clean: Settings, system: Connection, joined: Settings
+) -> None:
+    two = await number(system, "n2")
+    await system.execute(HEARD)
+    await system.execute(
+        "INSERT INTO provider_limit (egress_id, provider, rate_per_minute) VALUES (%s, 'google', 10)", [two]
+    )
+    google, other = Lane(1, 7, "google", speed=600.0), Lane(1, 7, "other", speed=600.0)
+
+    async def parts(*waiting: Lane) -> list[dict[int, float]]:
+        here, there = Board(), Board()
+        await here.read(system, "main", frozenset({"e1"}))
+        await there.read(system, "two", frozenset({"n2"}))
+        return [here.parts(waiting), there.parts(waiting)]
+
+    assert await parts(google) == [{7: 590}, {7: 10}]
+    assert await parts(google, other) == [{7: 300}, {7: 300}], "elsewhere it can do more"
+    # Its keeper says nothing, but its sender runs: it takes nothing, for the other one takes all.
+    await system.execute("UPDATE node SET seen_at = now() - interval '1 minute' WHERE name = 'two'")
+    assert await parts(google) == [{7: 600}, {7: 0}]
+    # Nobody else can send: it goes on by itself, silent or not.
+    await system.execute("UPDATE egress SET enabled = false WHERE name = 'e1'")
+    assert await parts(google) == [{7: 0}, {7: 600}]
 
 
 async def test_operators_hear_of_a_silent_machine_and_when_it_is_back(system: Connection, joined: Settings) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from thurn.db.connect import Connection
 from thurn.db.fetch import rows
 from thurn.delivery.claims import Lane as Waiting
-from thurn.delivery.pacing import Lane, LaneKey, Member, Rule, pool_of
+from thurn.delivery.pacing import Lane, LaneKey, Member, Rule, divide, pool_of
 from thurn.delivery.providers import PROVIDERS, book
 from thurn.warmup.curve import per_minute, reachable
 
@@ -62,23 +62,46 @@ class Board:
     suspended: frozenset[tuple[str, str]] = frozenset()  # of all egresses of this node: name, provider
     instead: dict[str, str] = field(default_factory=dict)  # broken relay -> the egress that carries what it has
     away: dict[LaneKey, Lane] = field(default_factory=dict)  # of egresses of other nodes that can take mail now
-    homes: dict[int, str] = field(default_factory=dict)  # egress -> its node
+    heard: bool = True  # whether the other nodes count this one
     moved: dict[tuple[str, str], str] = field(
         default_factory=dict
     )  # suspended lane -> the egress that carries the same
-    rates: dict[int, float] = field(default_factory=dict)  # of relays that have one: mails a minute, to everybody
+    rates: dict[int, float] = field(default_factory=dict)  # of relays that have one, mails a minute to everybody
     _totals: dict[LaneKey, tuple[int, float, float]] = field(default_factory=dict)
 
     def pool(self, lane: Waiting) -> tuple[tuple[int, int], ...]:
         """This node's egresses, with weights, that carry mail of a campaign to a provider."""
         return tuple((member.egress, member.weight) for member in self._able(lane) if member.egress in self.names)
 
-    def shares(self, waiting: Iterable[Waiting]) -> dict[int, int]:
-        """Among how many nodes a campaign's speed is divided: those that can take some of it."""
-        nodes: dict[int, set[str]] = {}
+    def parts(self, waiting: Iterable[Waiting]) -> dict[int, float]:
+        """This node's part of the speed of each campaign that has a limit, in mails a minute.
+
+        All nodes reckon alike, from the same tables, so that the parts add up to the limit. A node that the others do
+        not count, as its keeper is silent, has none while another can send.
+        """
+        speeds: dict[int, float] = {}
+        able: dict[int, dict[int, tuple[int, float | None]]] = {}
         for lane in waiting:
-            nodes.setdefault(lane.campaign, set()).update(self.homes[member.egress] for member in self._able(lane))
-        return {campaign: max(1, len(found)) for campaign, found in nodes.items()}
+            if lane.speed is None:
+                continue
+            speeds[lane.campaign] = lane.speed
+            members = able.setdefault(lane.campaign, {})
+            for member in self._able(lane):
+                _, before = members.get(member.egress, (0, 0.0))
+                members[member.egress] = member.weight, self._most(member.egress, lane.provider, before)
+        found = {}
+        for campaign, speed in speeds.items():
+            parts = divide(speed, able[campaign])
+            mine = [part for egress, part in parts.items() if egress in self.names]
+            found[campaign] = sum(mine) if self.heard or len(mine) == len(parts) else 0.0
+        return found
+
+    def _most(self, egress: int, provider: str, before: float | None) -> float | None:
+        """Mails a minute that an egress can do at a provider, beside what it can `before`; None: no limit is known."""
+        lane = self._any(egress, provider)
+        pace = None if lane is None else lane.pace
+        whole = self.rates.get(egress)
+        return whole if pace is None or before is None else min(before + pace, whole or before + pace)
 
     def _able(self, lane: Waiting) -> list[Member]:
         """Members of its pool, on all nodes, that can take it: of the first rank in which one can.
@@ -129,14 +152,16 @@ class Board:
         egresses = await rows(
             db,
             """SELECT e.id, e.name, e.kind, e.enabled AND e.removed_at IS NULL AS open, r.rate_per_minute,
-                      r.broken_until IS NOT NULL AS broken, e.node
-               FROM egress e LEFT JOIN relay r ON r.egress_id = e.id LEFT JOIN node n ON n.name = e.node
-               WHERE e.node = %s OR (n.able AND n.seen_at > now() - make_interval(secs => %s))""",
-            [node, NODE_STALE],
+                      r.broken_until IS NOT NULL AS broken, e.node,
+                      coalesce(n.able AND n.seen_at > now() - make_interval(secs => %s), false) AS heard
+               FROM egress e LEFT JOIN relay r ON r.egress_id = e.id LEFT JOIN node n ON n.name = e.node""",
+            [NODE_STALE],
         )
+        self.heard = all(r["heard"] for r in egresses if r["node"] == node)
+        egresses = [r for r in egresses if r["heard"] or r["node"] == node]
         elsewhere = {r["id"] for r in egresses if r["node"] != node and r["open"]}
-        self.homes = {r["id"]: r["node"] for r in egresses}
         broken_away = {r["id"] for r in egresses if r["node"] != node and r["broken"]}
+        self.rates = {r["id"]: float(r["rate_per_minute"]) for r in egresses if r["rate_per_minute"]}
         egresses = [r for r in egresses if r["node"] == node]
         members = await rows(
             db, "SELECT pool_id, egress_id, weight, rank FROM pool_egress ORDER BY pool_id, egress_id", []
@@ -151,7 +176,6 @@ class Board:
         every = {r["id"]: r["name"] for r in egresses}
         direct = {r["id"] for r in egresses if r["kind"] == "address" and r["id"] in self.names}
         broken = {r["id"] for r in egresses if r["broken"]}
-        self.rates = {r["id"]: float(r["rate_per_minute"]) for r in egresses if r["rate_per_minute"]}
         self.instead = {}
         for relay in broken:
             beside = {m["pool_id"] for m in members if m["egress_id"] == relay}

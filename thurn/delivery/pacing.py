@@ -107,7 +107,7 @@ class Buckets:
         if per_minute is None:
             self._state.pop(key, None)
             return None
-        most = max(1.0, per_minute * BURST / 60)
+        most = max(1.0, per_minute * BURST / 60) if per_minute > 0 else 0.0
         tokens, at = self._state.get(key, (most, now))
         tokens = min(most, tokens + max(0.0, now - at) * per_minute / 60)
         self._state[key] = tokens, max(at, now)
@@ -123,6 +123,28 @@ class Buckets:
         """Drop the buckets of keys that are not among `kept`."""
         wanted = set(kept)
         self._state = {key: value for key, value in self._state.items() if key in wanted}
+
+
+def divide(speed: float, members: Mapping[int, tuple[int, float | None]]) -> dict[int, float]:
+    """A speed among egresses, by weight; what one cannot do of its part (its own most, if any) goes to the others.
+
+    The parts always add up to the speed: what nobody can do is nobody's loss, and dealt out by weight, too.
+    """
+    parts = dict.fromkeys(members, 0.0)
+    free, left = dict(members), speed
+    while free:
+        each = left / sum(weight for weight, _ in free.values())
+        tight = {name: most for name, (weight, most) in free.items() if most is not None and most < weight * each}
+        if not tight:
+            break
+        for name, most in tight.items():
+            parts[name] = most
+            left -= most
+            del free[name]
+    rest = free or members
+    for name, (weight, _) in rest.items():
+        parts[name] += left * weight / sum(other for other, _ in rest.values())
+    return parts
 
 
 def allot(

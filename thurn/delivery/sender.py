@@ -169,10 +169,10 @@ class Sender:
         """One batch of each lane in turn: a campaign with a million does not starve one with ten."""
         lanes = {}
         waiting = await open_lanes(db)
-        shares = self._board.shares(waiting)
+        parts = self._board.parts(waiting)
         for lane in waiting:
             pool = self._board.pool(lane)
-            speed = lane.speed and lane.speed / shares[lane.campaign]
+            speed = None if lane.speed is None else parts[lane.campaign]
             lanes[Wish(lane.workspace, lane.campaign, lane.provider, pool, speed, lane.weight)] = lane
         total = 0
         now = time.monotonic()
