@@ -192,7 +192,7 @@ async def test_an_import_runs_again_from_the_start_after_a_kill(
     number = await create_import(system, 1, list_id=None, filename="people.csv", path=path)
     reached = asyncio.Event()
     running = asyncio.create_task(run_import(clean, import_id=number, workspace=1, progress=lambda _: reached.set()))
-    await asyncio.wait_for(reached.wait(), 20)
+    await asyncio.wait_for(reached.wait(), 60)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert (await one(system, "SELECT state FROM contact_import"))["state"] == "running"
@@ -210,7 +210,7 @@ async def test_a_cancelled_import_stops_and_keeps_what_is_in(
     number = await create_import(system, 1, list_id=None, filename="people.csv", path=path)
     first = asyncio.Event()
     running = asyncio.create_task(run_import(clean, import_id=number, workspace=1, progress=lambda _: first.set()))
-    await asyncio.wait_for(first.wait(), 20)
+    await asyncio.wait_for(first.wait(), 60)
     await cancel_import(system, number)
     done = await running
     assert done["state"] == "cancelled"

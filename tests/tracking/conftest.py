@@ -30,8 +30,13 @@ class Sent:
 
 @pytest.fixture(autouse=True)
 def empty_spool(settings: Settings) -> Iterator[None]:
-    """Nothing is left over from the test before."""
+    """Nothing is left over from the test before, here or in another file."""
+    _empty(settings)
     yield
+    _empty(settings)
+
+
+def _empty(settings: Settings) -> None:
     for path in directory(settings.state).glob("*"):
         path.unlink()
 

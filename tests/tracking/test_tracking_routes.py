@@ -128,7 +128,8 @@ async def test_a_post_that_does_not_say_so_only_asks(reader: Reader, sent: Sent)
 
 async def test_a_token_of_another_purpose_or_changed_leads_nowhere(reader: Reader, sent: Sent) -> None:
     token = sent.token("c", 0, 1)
-    for path in (f"/o/{token}", f"/u/{token}", f"/c/{sent.token('o')}", f"/c/{token[:-2]}AA", f"/c/{token}/x", "/c/"):
+    changed = token[:-2] + ("B" if token[-2] == "A" else "A") + token[-1]
+    for path in (f"/o/{token}", f"/u/{token}", f"/c/{sent.token('o')}", f"/c/{changed}", f"/c/{token}/x", "/c/"):
         status, headers, body = await reader.fetch(
             "POST" if path[1] == "u" else "GET", path, b"List-Unsubscribe=One-Click"
         )
