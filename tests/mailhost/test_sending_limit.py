@@ -7,7 +7,6 @@ import pytest
 
 from thurn.db.connect import Connection, make_pool
 from thurn.guard import socketmap
-from thurn.guard.policy import answer
 from thurn.mail.srs import Srs
 from thurn.mailhost import mailboxes, sending
 from thurn.settings import Settings
@@ -37,7 +36,7 @@ def test_it_works_again_when_enough_is_a_day_old(
 async def test_parallel_questions_do_not_pass_the_limit_together(clean: Settings, system: Connection) -> None:
     await system.execute("UPDATE mailbox SET send_limit = 50")
     async with make_pool(clean, "system", size=8) as pool:
-        answers = await asyncio.gather(*(answer(pool, clean, question("7")) for _ in range(20)))
+        answers = await asyncio.gather(*(sending.check(pool, clean, question("7")) for _ in range(20)))
     assert answers.count("DUNNO") == 7
     assert {words.split()[0] for words in answers} == {"DUNNO", "452"}
     alerts = await (await system.execute("SELECT level, subject FROM alert")).fetchall()
@@ -62,22 +61,22 @@ async def test_parallel_questions_do_not_pass_the_limit_together(clean: Settings
 )
 async def test_hostile_questions_get_an_answer(clean: Settings, asked: dict[str, str], answered: str) -> None:
     async with make_pool(clean, "system", size=1) as pool:
-        assert (await answer(pool, clean, asked)).split()[0] == answered
+        assert (await sending.check(pool, clean, asked)).split()[0] == answered
 
 
 async def test_who_receives_only_hands_in_nothing(clean: Settings, system: Connection) -> None:
     await system.execute("UPDATE mailbox SET may_send = false")
     async with make_pool(clean, "system", size=1) as pool:
-        assert "receives only" in await answer(pool, clean, question("1"))
+        assert "receives only" in await sending.check(pool, clean, question("1"))
 
 
 async def test_yesterday_does_not_count(clean: Settings, system: Connection) -> None:
     await system.execute("UPDATE mailbox SET send_limit = 5")
     async with make_pool(clean, "system", size=1) as pool:
-        assert await answer(pool, clean, question("5")) == "DUNNO"
-        assert (await answer(pool, clean, question("1"))).startswith("452")
+        assert await sending.check(pool, clean, question("5")) == "DUNNO"
+        assert (await sending.check(pool, clean, question("1"))).startswith("452")
         await system.execute("UPDATE mailbox_sent SET at = at - interval '1 day'")
-        assert await answer(pool, clean, question("5")) == "DUNNO"
+        assert await sending.check(pool, clean, question("5")) == "DUNNO"
     rows = await (await system.execute("SELECT recipients FROM mailbox_sent")).fetchall()
     assert rows == [{"recipients": 5}], "what is older is not kept"
 
@@ -95,7 +94,7 @@ async def test_the_alert_closes_when_its_day_is_over_and_there_is_room(clean: Se
     await system.execute("INSERT INTO alert (workspace_id, key, subject, text) VALUES (1, 'mx-down', 'x', 'x')")
     async with make_pool(clean, "system", size=1) as pool:
         for recipients in ("3", "2", "1"):
-            await answer(pool, clean, question(recipients))
+            await sending.check(pool, clean, question(recipients))
         about = [f"send-limit {ANNA}"]
         assert await still_open() == ["mx-down", *about]
         await hours_pass(23, "true")
@@ -104,7 +103,7 @@ async def test_the_alert_closes_when_its_day_is_over_and_there_is_room(clean: Se
         assert await still_open() == ["mx-down", *about], "five are counted still"
         await hours_pass(1, "recipients = 3")
         assert await still_open() == ["mx-down"]
-        assert (await answer(pool, clean, question("4"))).startswith("452")
+        assert (await sending.check(pool, clean, question("4"))).startswith("452")
         assert await still_open() == ["mx-down", *about], "another day, another alert"
         await system.execute("DELETE FROM mailbox WHERE address = %s", [ANNA])
         assert await still_open() == ["mx-down"], "nobody can look at a mailbox that is gone"
@@ -116,8 +115,8 @@ async def test_a_higher_limit_answers_the_alert(
 ) -> None:
     await system.execute("UPDATE mailbox SET send_limit = 5")
     async with make_pool(clean, "system", size=1) as pool:
-        assert await answer(pool, clean, question("5")) == "DUNNO"
-        assert (await answer(pool, clean, question("1"))).startswith("452")
+        assert await sending.check(pool, clean, question("5")) == "DUNNO"
+        assert (await sending.check(pool, clean, question("1"))).startswith("452")
     await mailboxes.update_mailbox(db, ANNA, send_limit=limit)
     row = await (await system.execute("SELECT cleared_at FROM alert")).fetchone()
     assert row is not None

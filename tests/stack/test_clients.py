@@ -4,6 +4,7 @@ import base64
 import contextlib
 import imaplib
 import poplib
+import smtplib
 import socket
 import ssl
 import subprocess
@@ -138,6 +139,34 @@ def sieve(settings: Settings, address: str, password: str) -> socket.socket:
     return link
 
 
+@contextlib.contextmanager
+def writer(settings: Settings, address: str, password: str, service: str = "submission") -> Iterator[smtplib.SMTP]:
+    """Signed in to hand in mail."""
+    with smtplib.SMTP("127.0.0.1", settings.port[service], "pc.example", timeout=60) as client:
+        if service == "submission":
+            client.starttls(context=trusting(settings))
+        client.login(address, password)
+        yield client
+
+
+def writes(client: smtplib.SMTP, address: str) -> bool:
+    """Whether a mail is taken; if not, the session is over."""
+    assert client.mail(address)[0] == 250
+    code, words = client.rcpt(XAVER)
+    if code != 250:
+        over(client, code, words)
+        return False
+    return client.data(message("x"))[0] == 250
+
+
+def over(client: smtplib.SMTP, code: int, words: bytes) -> None:
+    """The server says why, and hangs up."""
+    assert (code, words.startswith(b"4.7.0"), b"please sign in again" in words) == (421, True, True), words
+    assert client.sock is not None
+    ends(client.sock)
+    client.close()
+
+
 def shown_out(settings: Settings, address: str) -> int:
     """How many sessions of a mailbox end by a look now."""
     return Doorman(settings).look().count(address)
@@ -204,6 +233,62 @@ def test_the_open_sessions_of_a_disabled_mailbox_end_and_nobody_elses(stack: Set
             phone(stack, leaver, PASSWORD)
 
 
+def test_who_hands_in_mail_is_out_with_the_password_and_nobody_else_is(stack: Settings, leaver: str) -> None:
+    with contextlib.ExitStack() as every:
+        lost, begun, halfway, kept = (
+            every.enter_context(writer(stack, leaver, secret + leaver)) for secret in (ANTON, ANTON, ANTON, BERTA)
+        )
+        own = every.enter_context(writer(stack, leaver, PASSWORD))
+        neighbour = every.enter_context(writer(stack, RESI, PASSWORD))
+        assert writes(lost, leaver)
+        for client in (begun, halfway):
+            assert client.mail(leaver)[0] == 250
+        assert halfway.rcpt(XAVER)[0] == 250
+        change(stack, "DELETE FROM app_password WHERE secret_hash = %s", digest(ANTON + leaver))
+        assert shown_out(stack, leaver) == 0, "a process of Postfix's is not ended: it may serve another by then"
+        assert not writes(lost, leaver)
+        over(begun, *begun.rcpt(XAVER))
+        over(halfway, *halfway.data(message("never taken")))
+        assert [writes(client, leaver) for client in (kept, own)] == [True, True]
+        assert writes(neighbour, RESI)
+        change(
+            stack,
+            "UPDATE app_password SET expires_at = now() - interval '1 second' WHERE secret_hash = %s",
+            digest(BERTA + leaver),
+        )
+        assert not writes(kept, leaver)
+        assert writes(own, leaver)
+        hashed = PasswordHasher().hash(f"new {PASSWORD}")
+        change(stack, "UPDATE mailbox SET password_hash = %s WHERE address = %s", hashed, leaver)
+        assert not writes(own, leaver)
+        new, held = (every.enter_context(writer(stack, leaver, f"new {PASSWORD}")) for _ in range(2))
+        assert writes(new, leaver), "also in a process whose last session was refused"
+        change(stack, "UPDATE mailbox SET enabled = false WHERE address = %s", leaver)
+        assert not writes(new, leaver)
+        change(stack, "UPDATE mailbox SET enabled = true WHERE address = %s", leaver)
+        assert writes(held, leaver), "what was not refused while it was disabled goes on"
+        assert writes(neighbour, RESI)
+
+
+def test_webmail_hands_in_nothing_after_its_sign_out(stack: Settings, leaver: str) -> None:
+    change(stack, "UPDATE app_password SET scope = 'webmail' WHERE secret_hash = %s", digest(ANTON + leaver))
+    with writer(stack, leaver, ANTON + leaver, "webmail_smtp") as client:
+        assert writes(client, leaver)
+        change(stack, "DELETE FROM app_password WHERE secret_hash = %s", digest(ANTON + leaver))
+        assert not writes(client, leaver)
+
+
+def test_a_wrong_guess_does_not_change_which_password_opened_a_session(stack: Settings, leaver: str) -> None:
+    with smtplib.SMTP("127.0.0.1", stack.port["submission"], "pc.example", timeout=60) as client:
+        client.starttls(context=trusting(stack))
+        with pytest.raises(smtplib.SMTPAuthenticationError):
+            client.login(leaver, "wrong")
+        client.login(leaver, ANTON + leaver)
+        assert writes(client, leaver)
+        change(stack, "DELETE FROM app_password WHERE secret_hash = %s", digest(ANTON + leaver))
+        assert not writes(client, leaver)
+
+
 def test_a_process_that_is_no_session_of_dovecots_is_left_alone(stack: Settings, leaver: str) -> None:
     """Numbers of processes are given again, and a row may stay that is of none."""
     client = phone(stack, leaver, PASSWORD)
@@ -215,8 +300,8 @@ def test_a_process_that_is_no_session_of_dovecots_is_left_alone(stack: Settings,
 
         (mine,) = pids()
         with psycopg.connect(f"host={stack.state}/db/run user=postgres dbname=thurn", autocommit=True) as admin:
-            for number in (stranger.pid, 999_999_999):
-                admin.execute("INSERT INTO mta.open_session VALUES (%s, %s, 'app 1')", [number, leaver])
+            for number, by in ((stranger.pid, "dovecot"), (999_999_999, "dovecot"), (999_999_998, "postfix")):
+                admin.execute("INSERT INTO mta.open_session VALUES (%s, %s, 'app 1', %s)", [number, leaver, by])
             # As if the session had ended long ago, and a new one had got its number.
             admin.execute(
                 "UPDATE mta.open_session SET at = now() - interval '1 day', opened_by = 'app 1' WHERE pid = %s", [mine]

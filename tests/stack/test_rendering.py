@@ -146,7 +146,7 @@ def test_files_with_a_password_are_closed_to_others() -> None:
         ),
     ]
     holders = [file for file in rendered if "SECRET" in file.text]
-    assert len(holders) == 19
+    assert len(holders) == 20
     assert [file.path for file in holders if file.mode & 0o007] == []
 
 
@@ -499,7 +499,9 @@ def test_dovecot_takes_the_address_as_a_path_only_without_slashes() -> None:
 
 def test_dovecot_notes_which_password_opens_a_session() -> None:
     text = dovecot_text()
-    assert "mta.note_session('%{session_pid}', address, '%{passdb:opened_by}')" in text["dovecot/etc/sql.conf"]
+    assert (
+        "mta.note_session('%{session_pid}', address, '%{passdb:opened_by}', 'dovecot')" in text["dovecot/etc/sql.conf"]
+    )
     assert all("opened_by" in text[f"dovecot/etc/{name}.conf"] for name in ("sql", "app-passwords"))
 
 

@@ -12,7 +12,7 @@ import structlog
 from psycopg_pool import PoolTimeout
 
 from thurn.db.connect import Pool, make_pool
-from thurn.guard import postfix_check
+from thurn.guard import own_mail, postfix_check
 from thurn.mailhost import sending
 from thurn.settings import LOOPBACK, Settings
 
@@ -25,7 +25,7 @@ _LATER = "DEFER_IF_PERMIT 4.3.0 The server cannot decide right now, please try a
 # A check gets the attributes and says `DUNNO` or an action of access(5). Each check is asked; the first that says
 # something decides.
 Check = Callable[[Pool, Settings, Mapping[str, str]], Awaitable[str]]
-CHECKS: tuple[Check, ...] = (postfix_check.check, sending.check)
+CHECKS: tuple[Check, ...] = (postfix_check.check, own_mail.check, sending.check)
 
 
 async def serve(settings: Settings) -> asyncio.Server:

@@ -22,7 +22,7 @@ password_query = SELECT address AS "user", password, opened_by \\
 user_query = SELECT '{mail}/' || home AS home, '*:bytes=' || quota_bytes AS quota_rule, \\
     level AS sieve_env_junk_level, mark AS sieve_env_junk_mark, \\
     {onward}, \\
-    mta.note_session('%{session_pid}', address, '%{passdb:opened_by}') AS opened_by \\
+    mta.note_session('%{session_pid}', address, '%{passdb:opened_by}', 'dovecot') AS opened_by \\
   FROM mta.dovecot_user JOIN mta.dovecot_junk USING (address) WHERE address = lower('%u')
 iterate_query = SELECT address AS username FROM mta.dovecot_user
 """
@@ -35,6 +35,14 @@ password_query = SELECT address AS "user", NULL AS password, 'Y' AS nopassword, 
   FROM mta.dovecot_app_password \\
   WHERE address = lower('%u') AND secret = '%{sha256:password}' \\
     AND (scope = 'programs' OR '%s' = 'webmail' OR '%a' IN ({inner}))
+"""
+
+# Postfix asks for no user, only for the password: once that is found to be right, it is noted which one it was, for
+# `guard` (thurn/guard/own_mail.py). Nothing is ever found here, so this opens nothing.
+_HAND_INS = """driver = pgsql
+password_query = SELECT '%u' AS "user", NULL AS password \\
+  WHERE '%s' IN ('smtp', 'webmail') \\
+    AND mta.note_session('%{pid}', lower('%u'), '%{passdb:opened_by}', 'postfix') IS NULL
 """
 
 
@@ -68,6 +76,7 @@ def render(
         File("dovecot/etc/dovecot.conf", _main(state, ports, hostname, listen or "*")),
         File("dovecot/etc/sql.conf", _sql(database, state / "mail"), 0o640, "root:dovecot"),
         File("dovecot/etc/app-passwords.conf", _app_passwords(database, ports), 0o640, "root:dovecot"),
+        File("dovecot/etc/hand-ins.conf", f"connect = {database}\n" + _HAND_INS, 0o640, "root:dovecot"),
         *dovecot_guard.render(ports, secret=guard_secret, nonce=nonce),
         *dovecot_boxes.render(state, database),
         *dovecot_spam.render(state, ports, controller_password=controller_password, released=released),
@@ -122,10 +131,18 @@ auth_cache_size = 0
 passdb {{
   driver = sql
   args = {state}/dovecot/etc/app-passwords.conf
+  result_success = continue-ok
 }}
 passdb {{
   driver = sql
   args = {state}/dovecot/etc/sql.conf
+  skip = authenticated
+  result_success = continue-ok
+}}
+passdb {{
+  driver = sql
+  args = {state}/dovecot/etc/hand-ins.conf
+  skip = unauthenticated
 }}
 userdb {{
   driver = sql
@@ -208,7 +225,8 @@ service lmtp {{
 {dovecot_boxes.services(state, ports)}service auth {{
   # Argon2 takes 64 MB for a check. This process makes them one after the other: 86 MB at most.
   vsz_limit = 1 G
-  unix_listener {state}/mx/queue/private/auth {{
+  # Called `…-login`, for Dovecot believes only such clients which process they are (`pid` in hand-ins.conf).
+  unix_listener {state}/mx/queue/private/auth-login {{
     mode = 0600
     user = postfix
     group = postfix

@@ -3,6 +3,9 @@
 Dovecot writes down which password opened a session (`mta.note_session`), and `keeper` looks for those whose password
 was changed or revoked, has expired, or belongs to a mailbox that was disabled or removed. It looks at what is open, not
 at what was changed: so it holds for whatever way that went, and whether `keeper` ran at that moment or not.
+
+Sessions in which mail is handed in are ended by Postfix itself, at `guard`'s word (thurn/guard/own_mail.py): its
+process may serve another a moment later. Here only the rows of those that are gone are swept.
 """
 
 import contextlib
@@ -23,16 +26,18 @@ log = structlog.get_logger()
 EVERY = 3.0  # seconds between looks
 _SWEEP = 60.0  # seconds between looks for rows of sessions that ended by themselves
 _PATIENCE = 20.0
-_SERVICES = frozenset({"imap", "pop3", "managesieve"})  # each process serves one session
+# By who wrote the row. Each process of Dovecot's serves one session.
+_SERVICES = {"dovecot": frozenset({"imap", "pop3", "managesieve"}), "postfix": frozenset({"smtpd"})}
 _SLACK = 2.0  # seconds by which the clocks of PostgreSQL and of the kernel may differ
 
 # Those that are unwelcome, or with `all` every one.
 _ROWS = """
 SELECT * FROM (
-  SELECT pid, address, at, extract(epoch FROM clock_timestamp() - at)::float,
-         NOT EXISTS (SELECT FROM mta.good_password g WHERE g.address = s.address AND g.opened_by = s.opened_by)
+  SELECT pid, address, at, served_by, extract(epoch FROM clock_timestamp() - at)::float,
+         served_by = 'dovecot'
+         AND NOT EXISTS (SELECT FROM mta.good_password g WHERE g.address = s.address AND g.opened_by = s.opened_by)
   FROM mta.open_session s
-) o (pid, address, at, age, unwelcome) WHERE unwelcome OR %(all)s ORDER BY pid
+) o (pid, address, at, served_by, age, unwelcome) WHERE unwelcome OR %(all)s ORDER BY pid
 """
 
 
@@ -55,8 +60,8 @@ class Doorman:
             self._swept = now
         ended: list[str] = []
         with psycopg.connect(conninfo(self._settings, "system"), connect_timeout=3, autocommit=True) as db:
-            for pid, address, at, age, unwelcome in db.execute(_ROWS, {"all": sweep}).fetchall():
-                if not _end(pid, age, kill=unwelcome):
+            for pid, address, at, served_by, age, unwelcome in db.execute(_ROWS, {"all": sweep}).fetchall():
+                if not _end(pid, _SERVICES[served_by], age, kill=unwelcome):
                     db.execute("DELETE FROM mta.open_session WHERE pid = %s AND at = %s", [pid, at])
                 elif unwelcome:  # its row goes when it is seen to be gone
                     ended.append(address)
@@ -72,14 +77,14 @@ def close(settings: Settings, address: str) -> None:
         subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
 
 
-def _end(pid: int, age: float, *, kill: bool) -> bool:
+def _end(pid: int, services: frozenset[str], age: float, *, kill: bool) -> bool:
     """Whether the process is still the session that began `age` seconds ago; with `kill` it is told to end."""
     try:
         handle = os.pidfd_open(pid)  # whoever gets this number later is not meant by it
     except ProcessLookupError:
         return False
     try:
-        if not _is_session(pid, age):
+        if not _is_session(pid, services, age):
             return False
         if kill:
             with contextlib.suppress(ProcessLookupError):
@@ -89,8 +94,8 @@ def _end(pid: int, age: float, *, kill: bool) -> bool:
         os.close(handle)
 
 
-def _is_session(pid: int, age: float) -> bool:
-    """Whether this is a process of Dovecot's that was there when the session began: numbers are given again."""
+def _is_session(pid: int, services: frozenset[str], age: float) -> bool:
+    """Whether this is a process of these services that was there when the session began: numbers are given again."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -98,4 +103,4 @@ def _is_session(pid: int, age: float) -> bool:
     name, _, rest = stat.partition("(")[2].rpartition(")")
     state, started = rest.split()[0], int(rest.split()[19]) / os.sysconf("SC_CLK_TCK")
     lives = time.clock_gettime(time.CLOCK_BOOTTIME) - started
-    return name in _SERVICES and state != "Z" and lives >= age - _SLACK
+    return name in services and state != "Z" and lives >= age - _SLACK

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from thurn.guard.own_mail import RECIPIENT
 from thurn.guard.postfix_check import ASKED, DOOR, KNOWN
 
 
@@ -15,6 +16,7 @@ def parameters(ports: Mapping[str, int]) -> dict[str, str]:
     port = ports["guard_policy"]
     return {
         "guard_door": _ask(port, DOOR),
+        "guard_own": _ask(port, RECIPIENT),
         # A recipient asked for and not found between the two questions is unknown.
         "guard_recipient": f"{_ask(port, ASKED)}, reject_unlisted_recipient, {_ask(port, KNOWN)}",
     }

@@ -138,7 +138,7 @@ def _main(
         "smtpd_tls_received_header": "yes",
         "smtpd_sasl_auth_enable": "no",  # only the submission services turn it on
         "smtpd_sasl_type": "dovecot",
-        "smtpd_sasl_path": "private/auth",
+        "smtpd_sasl_path": "private/auth-login",
         "smtpd_sasl_security_options": "noanonymous",
         "smtpd_milters": f"inet:127.0.0.1:{ports['milter']}",
         "milter_default_action": "tempfail",
@@ -166,7 +166,7 @@ def _services(state: Path, listen: str, ports: Mapping[str, int], people: Egress
         "smtpd_sasl_auth_enable": "yes",
         **postfix_guard.OPTIONS,
         "smtpd_relay_restrictions": (
-            f"check_sasl_access proxy:pgsql:{state}/mx/etc/receives_only.cf, "
+            f"$guard_own, check_sasl_access proxy:pgsql:{state}/mx/etc/receives_only.cf, "
             "reject_authenticated_sender_login_mismatch, permit_sasl_authenticated, reject"
         ),
         "smtpd_end_of_data_restrictions": f"check_policy_service inet:127.0.0.1:{ports['guard_policy']}",
