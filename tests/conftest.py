@@ -1,10 +1,13 @@
 """Fixtures: a real PostgreSQL for the whole run, a clean database for each test that asks for one."""
 
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -12,9 +15,10 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+import thurn.settings
 from thurn.db.connect import Connection, Pool, connect, conninfo, make_pool
 from thurn.db.migrate import migrate, prepare_database
-from thurn.settings import Settings, allocate_ports
+from thurn.settings import BLOCKS, Settings, allocate_ports
 
 # How long an example takes to make or to try says more about what else the machine does than about us. And a gate must
 # not close by the luck of the draw: the suite tries the same examples each time; `--hypothesis-profile search` draws.
@@ -25,6 +29,21 @@ hypothesis_settings.register_profile(
     "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
 )
 hypothesis_settings.load_profile("suite")
+
+
+def blocks() -> Iterator[int]:
+    """Of ports: each installation of this process has its own, and no other process of this run has it.
+
+    Those of an installation that listens at few of its ports would else be given to the next one at times.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    of_each = BLOCKS // workers
+    for number in count(secrets.randbelow(of_each)):
+        yield number % of_each * workers + worker
+
+
+thurn.settings.first_block = partial(next, blocks())
 os.environ.setdefault("AIOSMTPD_CONTROLLER_TIMEOUT", "60")  # seconds for a stand-in to listen; a met wait costs nothing
 
 KEPT = "('alembic_version', 'workspace')"

@@ -228,14 +228,30 @@ def load_settings(state: Path | str | None = None) -> Settings:
     return Settings(state=Path(state).resolve())
 
 
+BLOCKS = 600
+
+
+def port_of(block: int) -> int:
+    """The first port of a block, which is as many as an installation needs.
+
+    Below the range the kernel takes for outgoing connections (Linux: 32768 and up): one of those, opened between the
+    choice and the daemon's start, would have taken its port.
+    """
+    return 10000 + 32 * block
+
+
+def first_block() -> int:
+    """Where an installation looks for ports: at random, so that two at once seldom meet."""
+    return secrets.randbelow(BLOCKS)
+
+
 def allocate_ports(settings: Settings) -> dict[str, int]:
     """Choose ports for services that have none yet and remember them. Never changes one that was chosen."""
     path = settings.state / "ports.json"
     ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
     held = []
-    # Below the range the kernel takes for outgoing connections (Linux: 32768 and up): one of those, opened between here
-    # and the daemon's start, would have taken its port. From a random one on, so that two at once seldom meet.
-    candidates = iter(range(start := 10000 + 32 * secrets.randbelow(600), start + 2000))
+    start = port_of(first_block())
+    candidates = iter(range(start, start + 2000))
     for service, standard in SERVICES.items():
         if service in ports:
             continue
