@@ -67,6 +67,19 @@ async def test_a_report_that_came_by_mail_is_stored_once(system: Connection, dom
     assert str(rows[0]["day"]) == "2025-11-24"
 
 
+async def test_mail_from_any_sending_address_is_ours_whatever_machine_has_it_and_even_if_it_fails(
+    system: Connection, domain: int
+):
+    await system.execute(
+        "INSERT INTO egress (name, node, bind4, bind6) VALUES ('n2', 'two', '203.0.113.77', '2001:db8:0:0::77')"
+    )
+    await send(system, aggregate(record("203.0.113.77"), record("2001:DB8::0077"), record("203.0.113.78")))
+    rows = await (await system.execute("SELECT source, sender FROM dmarc_row ORDER BY id")).fetchall()
+    assert [(str(r["source"]), r["sender"]) for r in rows] == [
+        ("203.0.113.77", "own"), ("2001:db8::77", "own"), ("203.0.113.78", ""),
+    ]  # fmt: skip
+
+
 async def test_a_report_on_a_name_below_belongs_to_the_domain(system: Connection, domain: int):
     await send(system, aggregate(domain="news.brotzeit.example"))
     row = await (await system.execute("SELECT domain_id, about FROM auth_report")).fetchone()

@@ -191,13 +191,21 @@ def _sums(report: Aggregate | TlsReport) -> tuple[int, int]:
 
 async def _dmarc_rows(db: Connection, domain: Row, report_id: int, report: Aggregate, counted: bool) -> None:
     selectors = frozenset(domain["selectors"])
+    own = {
+        row["address"]
+        for row in await rows(
+            db, "SELECT DISTINCT host(a) AS address FROM egress, unnest(ARRAY[bind4, bind6]) a WHERE a IS NOT NULL", []
+        )
+    }
     values = [
         (
             domain["workspace_id"], domain["id"], report_id, report.begins.date(), counted, row.source,
             row.count, row.disposition, row.dkim, row.spf, list(row.overrides), row.header_from,
             row.envelope_from, Jsonb([[d.domain, d.selector, d.result] for d in row.signatures]),
             Jsonb([[s.domain, s.result] for s in row.spf_checks]),
-            sender_of(row, selectors=selectors, bounce_host=domain["bounce_host"], domain=domain["name"]),
+            sender_of(
+                row, selectors=selectors, bounce_host=domain["bounce_host"], domain=domain["name"], own=own
+            ),
         )
         for row in report.rows
     ]  # fmt: skip
