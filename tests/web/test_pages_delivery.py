@@ -16,6 +16,7 @@ from thurn.accounts.sessions import start_session
 from thurn.cli import build
 from thurn.db.connect import Connection
 from thurn.db.fetch import one
+from thurn.relays import service as relays
 from thurn.settings import Settings
 
 PAGE = "/house/delivery"
@@ -113,7 +114,7 @@ async def test_an_address_belongs_to_one_and_the_last_of_a_pool_stays(api: httpx
     assert (await api.post("/api/v1/pools", json={"name": "fine"})).status_code == 201
     assert (await api.post("/api/v1/pool-rules", json={"stream": "people", "pool": "fine"})).status_code == 422, "empty"
     put = await api.put("/api/v1/pools/fine/egresses/a", json={"weight": 30})
-    assert put.json()["members"] == [{"name": "a", "weight": 30}]
+    assert put.json()["members"] == [{"name": "a", "weight": 30, "rank": 2, "node": "main", "relay": ""}]
     rule = await api.post("/api/v1/pool-rules", json={"stream": "people", "pool": "fine"})
     assert rule.status_code == 201
     for path in ("/egresses/a", "/pools/fine", "/pools/fine/egresses/a", "/pools/default"):
@@ -232,3 +233,49 @@ async def test_the_commands_do_what_the_pages_do(
     assert "goes when nothing" in (await run("egress", "remove", "out2")).stdout
     assert (await run("egress", "remove", "out2", "--now")).exit_code == 0
     assert (await run("egress", "remove", "e1")).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("rank", "said"),
+    [
+        (1, "comes first here: while it cannot, or main is down, mail goes by n2."),
+        (2, ". Between it and n2 weights do not count: each takes what it can."),
+        (3, "comes last here: it is no help while main is down."),
+    ],
+)
+async def test_a_relay_beside_an_address_of_another_machine_is_explained_where_they_meet(
+    signed_in: Any, api: httpx.AsyncClient, system: Connection, clean: Settings,
+    monkeypatch: pytest.MonkeyPatch, rank: int, said: str,
+) -> None:  # fmt: skip
+    client, _ = signed_in
+    relay = await relays.add(system, relays.Relay("smtp.relay.example"), settings=clean, use="fallback")
+    await system.execute("UPDATE pool_egress SET rank = %s WHERE egress_id = %s", [rank, relay])
+    assert "by the machine main only" not in await words(client, "/pools"), "one machine: nothing to say"
+    for path in ("/relays", "/relays/new", f"/relays/{relay}"):
+        assert "by the machine main only" not in await words(client, path)
+    await system.execute(
+        """INSERT INTO node (name, login, verifier, state, joined_at, seen_at, able)
+           VALUES ('two', 'thurn_node_two', 'x', 'joined', now(), now(), true)"""
+    )
+    put = {"name": "n2", "bind4": "127.0.0.2", "pool": "default", "node": "two"}
+    assert (await api.post("/api/v1/egresses", json=put)).status_code == 201
+    note = (await api.get("/api/v1/pools")).json()["items"][0]["note"]
+    assert note.startswith("The relay smtp.relay.example sends by the machine main only")
+    assert note.endswith(said)
+    shown = await words(client, "/pools")
+    assert note in shown
+    assert "Relay smtp.relay.example" in shown
+    assert "Machine two" in shown
+    for path in ("/relays", "/relays/new", f"/relays/{relay}"):
+        assert "Relays send by the machine main only" in await words(client, path)
+    monkeypatch.setenv("THURN_STATE", str(clean.state))
+    monkeypatch.setenv("THURN_SIMULATE", "true")
+    assert note in (await run("pool", "list")).stdout
+    assert note in (await run("pool", "put", "default", "n2")).stdout
+    added = await run("egress", "add", "n3", "--bind4", "127.0.0.3", "--node", "two", "--pool", "default")
+    assert note.replace("n2", "n2 and n3") in added.stdout, added.output
+    used = await run("relay", "use", str(relay), "fallback")
+    assert "Relays send by the machine main only" in used.stdout, used.output
+    for name in ("n2", "n3"):
+        assert (await api.delete(f"/api/v1/pools/default/egresses/{name}")).status_code == 204
+    assert (await api.get("/api/v1/pools")).json()["items"][0]["note"] == ""

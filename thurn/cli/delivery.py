@@ -56,14 +56,15 @@ def egress_add(
 ) -> None:
     """Add a sending address and check it. Postfix has it within seconds."""
 
-    async def work(db: Connection, settings: Settings) -> dict[str, Any]:
+    async def work(db: Connection, settings: Settings) -> tuple[dict[str, Any], str]:
         await addresses.add(db, settings, name=name, bind4=bind4, bind6=bind6, helo=helo, pool=into, node=node)
         if warm_up:
             await warmup.start(db, name.strip().lower(), who="command line")
-        return await check(db, name.strip().lower(), settings)
+        note = (await pools.get(db, into))["note"] if into else ""
+        return await check(db, name.strip().lower(), settings), note
 
-    made = in_house(state, work)
-    emit(made, as_json, _line(made))
+    made, note = in_house(state, work)
+    emit(made, as_json, f"{_line(made)}\n{note}".rstrip())
 
 
 @egress.command("set")
@@ -126,6 +127,7 @@ def pool_list(as_json: Json = False, state: State = None) -> None:
     for each in found["pools"]:
         inside = ", ".join(f"{m['name']} ({m['weight']})" for m in each["members"]) or "empty"
         lines.append(f"{each['name']:20} {inside}")
+        lines += [f"{'':20} {each['note']}"] if each["note"] else []
     for rule in found["rules"]:
         whose = rule["domain"] or rule["workspace"] or "everybody"
         whose = f"campaign {rule['campaign']}" if rule["campaign"] else whose
@@ -157,7 +159,7 @@ def pool_put(
 ) -> None:
     """Put a sending address into a pool, or change its weight."""
     row = in_house(state, lambda db, _: pools.put_member(db, name, member, weight=weight))
-    emit(row, as_json, f"{member} carries mail of {name}.")
+    emit(row, as_json, f"{member} carries mail of {name}. {row['note']}".rstrip())
 
 
 @pool.command("drop")

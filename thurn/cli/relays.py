@@ -85,8 +85,13 @@ def relay_use(
     """Say which mail goes by a relay."""
     if use not in service.USES:
         fail(f"One of {', '.join(service.USES)}.")
-    in_house(state, lambda db, _: service.put_to_use(db, number, use=cast("service.Use", use), domain=domain))
-    emit({"id": number, "use": use}, as_json, f"{service.USES[use]}.")
+
+    async def work(db: Connection, settings: Settings) -> str:
+        await service.put_to_use(db, number, use=cast("service.Use", use), domain=domain)
+        return await service.by_one_machine(db, settings) if use != "none" else ""
+
+    note = in_house(state, work)
+    emit({"id": number, "use": use}, as_json, f"{service.USES[use]}.\n{note}".rstrip())
 
 
 @relay.command("remove")

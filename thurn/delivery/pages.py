@@ -12,7 +12,7 @@ from thurn.delivery.egress_check import check
 from thurn.problems import Conflict, Invalid, NotFound
 from thurn.settings import Settings
 from thurn.warmup import service as warmup
-from thurn.web.edge import AppSettings, Db, Operator, Viewer
+from thurn.web.edge import AppSettings, Db, Operator, Viewer, settings_of
 from thurn.web.render import page
 from thurn.web.schemas import Id
 
@@ -192,6 +192,7 @@ async def _pools(
 ) -> Response:  # fmt: skip
     return page(
         request, viewer, "delivery/pools.html", status, tab="pools", pools=await pools.listed(db),
+        this=settings_of(request).node,
         egresses=[row["name"] for row in await egress.listed(db) if row["state"] != "leaving"],
         rules=await pools.rules(db), streams=STREAMS, name=name, error=error,
         workspaces=[row["slug"] for row in await rows(db, "SELECT slug FROM workspace ORDER BY slug")],

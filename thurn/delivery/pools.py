@@ -1,7 +1,8 @@
 """Pools of egresses, and the rules which mail uses which pool, as operators see them."""
 
 import re
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 import psycopg
 
@@ -16,16 +17,42 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}$")
 
 
 async def listed(db: Connection) -> list[Row]:
-    """Pools with what is in them and how many rules lead to them; the default first."""
-    return await rows(
+    """Pools with what is in them and how many rules lead to them; the default first.
+
+    `note`: what an operator has to know of a relay beside addresses of other machines; mostly empty.
+    """
+    found = await rows(
         db,
         """SELECT p.id, p.name,
-                  coalesce((SELECT json_agg(json_build_object('name', e.name, 'weight', m.weight) ORDER BY e.id)
+                  coalesce((SELECT json_agg(json_build_object('name', e.name, 'weight', m.weight, 'rank', m.rank,
+                                                              'node', e.node, 'relay', coalesce(r.host, ''))
+                                            ORDER BY e.id)
                             FROM pool_egress m JOIN egress e ON e.id = m.egress_id
+                            LEFT JOIN relay r ON r.egress_id = e.id
                             WHERE m.pool_id = p.id AND e.removed_at IS NULL), '[]') AS members,
                   (SELECT count(*) FROM pool_rule r WHERE r.pool_id = p.id) AS rules
            FROM pool p ORDER BY p.name <> 'default', p.name""",
     )
+    return [{**row, "note": relay_note(row["members"])} for row in found]
+
+
+def relay_note(members: Iterable[Mapping[str, Any]]) -> str:
+    """What it means that relays send by one machine only, where addresses of others are in the same pool."""
+    members = list(members)
+    said = []
+    for relay in members:
+        away = [each for each in members if relay["relay"] and not each["relay"] and each["node"] != relay["node"]]
+        for rank in sorted({each["rank"] for each in away}):
+            names = " and ".join(each["name"] for each in away if each["rank"] == rank)
+            node, host = relay["node"], relay["relay"]
+            if relay["rank"] < rank:
+                then = f", and comes first here: while it cannot, or {node} is down, mail goes by {names}."
+            elif relay["rank"] > rank:
+                then = f", and comes last here: it is no help while {node} is down."
+            else:
+                then = f". Between it and {names} weights do not count: each takes what it can."
+            said.append(f"The relay {host} sends by the machine {node} only{then}")
+    return " ".join(dict.fromkeys(said))
 
 
 async def get(db: Connection, name: str) -> Row:

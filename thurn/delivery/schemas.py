@@ -44,10 +44,18 @@ class FindingOut(Out):
 
 
 class MemberOut(Out):
-    """A pool an egress is in, or an egress in a pool."""
+    """A pool an egress is in."""
 
     name: str
     weight: int
+
+
+class PoolMemberOut(MemberOut):
+    """An egress in a pool."""
+
+    rank: int = Field(description="Lower ones first; the next only while none of the lower can take mail.")
+    node: str = Field(description="The machine it sends by.")
+    relay: str = Field(description="The relay's host; empty: a sending address of our own.")
 
 
 class EgressOut(Out):
@@ -87,8 +95,9 @@ class PoolOut(Out):
     """A pool."""
 
     name: str
-    members: list[MemberOut]
+    members: list[PoolMemberOut]
     rules: int = Field(description="How many rules lead to it.")
+    note: str = Field(description="What to know of a relay beside addresses of other machines; mostly empty.")
 
 
 class Pools(Out):

@@ -12,7 +12,7 @@ from thurn.problems import Conflict, Invalid
 from thurn.relays import service
 from thurn.relays.presets import presets
 from thurn.relays.try_now import try_now
-from thurn.web.edge import AppSettings, Db, Operator, Viewer
+from thurn.web.edge import AppSettings, Db, Operator, Viewer, settings_of
 from thurn.web.render import page
 
 router = APIRouter(prefix="/house/delivery/relays")
@@ -28,9 +28,12 @@ _PRESET = Query(max_length=20)
 
 
 @router.get("")
-async def relays(request: Request, viewer: Operator, db: Db) -> Response:
+async def relays(request: Request, viewer: Operator, db: Db, settings: AppSettings) -> Response:
     """What there is, what goes by it and whether it works."""
-    return page(request, viewer, "relays/list.html", relays=await service.listed(db), presets=presets())
+    return page(
+        request, viewer, "relays/list.html", relays=await service.listed(db), presets=presets(),
+        by_one=await service.by_one_machine(db, settings),
+    )  # fmt: skip
 
 
 @router.get("/new")
@@ -163,7 +166,7 @@ async def _form(
         request, viewer, "relays/new.html", 422 if refused else 200, presets=presets(), preset=preset,
         given=defaultdict(str, given),
         errors=_errors(refused), securities=SECURITIES, uses=list(service.USES.items()),
-        domain_pairs=await _domains(db),
+        domain_pairs=await _domains(db), by_one=await service.by_one_machine(db, settings_of(request)),
     )  # fmt: skip
 
 
@@ -182,5 +185,5 @@ async def _page(
         request, viewer, "relays/relay.html", 422 if refused else 200, relay=relay, presets=presets(),
         given=kept | {"use": service.used_as(relay), "domain": domain} | (given or {}),
         errors=_errors(refused), securities=SECURITIES, uses=list(service.USES.items()),
-        domain_pairs=await _domains(db),
+        domain_pairs=await _domains(db), by_one=await service.by_one_machine(db, settings_of(request)),
     )  # fmt: skip

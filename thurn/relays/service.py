@@ -157,6 +157,17 @@ async def listed(db: Connection) -> list[Row]:
     )
 
 
+async def by_one_machine(db: Connection, settings: Settings) -> str:
+    """What an operator has to know of relays where several machines send; empty where one does."""
+    several = await maybe(db, "SELECT FROM node WHERE login IS NOT NULL AND state IN ('joined', 'leaving') LIMIT 1")
+    if several is None:
+        return ""
+    return (
+        f"Relays send by the machine {settings.node} only: no other gets their passwords. While {settings.node} is "
+        "down, our own addresses on other machines carry the mail; that of a domain with a relay of its own waits."
+    )
+
+
 def used_as(relay: Mapping[str, Any]) -> Use:
     """What a row of `listed` is used for."""
     if relay["domains"]:
