@@ -128,6 +128,27 @@ async def test_a_hostile_greeting_fools_nobody(stack: Settings, traced: Traced, 
     assert row["recipient"] == "nobody@brotzeit.example"
 
 
+# A recipient that looks like the end of the line in which its refusal is logged.
+FORGERY = '"x>: no; from=<forger@far.example> to=<forged@brotzeit.example> proto=SMTP helo=<h>"'
+
+
+async def test_no_quoted_address_forges_another(stack: Settings, traced: Traced) -> None:
+    sender = f"{FORGERY}@trace-quoted.example"
+    room = 2000 - len("NOQUEUE: reject: RCPT from localhost[127.0.0.1]: 554 5.7.1 <") - len(FORGERY[1:-1])
+    cut = '"' + "x" * room + FORGERY[1:]  # Postfix logs no more than 2000 octets; cut there, the line looks whole
+    with smtp(stack) as client:  # smtplib would read the addresses in its own way
+        assert client.docmd(f"MAIL FROM:<{sender}>")[0] == 250
+        answers = [client.docmd(f"RCPT TO:<{each}>")[0] for each in (
+            f"{FORGERY}@far.example", f"{cut}@brotzeit.example", f"{FORGERY}@brotzeit.example", RESI
+        )]  # fmt: skip
+        assert answers == [554, 554, 554, 250]
+        assert client.data(message("x", GTUBE))[0] == 554
+    refused = await traced(sender.lower(), 2)
+    assert {row["recipient"] for row in refused} == {f"{FORGERY.lower()}@brotzeit.example", RESI}
+    assert await traced("forged@brotzeit.example", 0) == []
+    assert await traced("forger@far.example", 0) == []
+
+
 async def test_rotation_under_traffic_loses_nothing_and_repeats_nothing(stack: Settings, traced: Traced) -> None:
     log = stack.state / "log" / "mx.mail.log"
     sender = "trace-turn@elsewhere.example"

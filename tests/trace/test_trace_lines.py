@@ -82,7 +82,7 @@ def read(process: str, text: str) -> Entry:
         (
             "submission/smtpd",
             (f"{Q}: reject: END-OF-MESSAGE from pc[192.0.2.7]: 554 5.7.1 <END-OF-MESSAGE>: End-of-data rejected: no; "
-            "from=<\"a> to=<c@d>\"@b.example> proto=ESMTP helo=<> to=<z@y.example> proto=>"),
+            "from=<\"a> to=<c@d>\"@b.example> proto=ESMTP helo=<??to=?z?y.example??proto=?>"),
             {"state": "refused", "sender": '"a> to=<c@d>"@b.example', "recipient": "", "for_all": True},
         ),
         (
@@ -94,7 +94,7 @@ def read(process: str, text: str) -> Entry:
         (
             "smtpd",
             ("NOQUEUE: info: RCPT from pc[192.0.2.7]: taken; from=<> to=<X@Y.example> proto=ESMTP "
-            "helo=<pc> to=<z@y.example> proto=ESMTP>"),
+            "helo=<pc??to=?z?y.example??proto=ESMTP>"),
             {"queue_id": "", "what": "taken", "process": "12", "recipient": "x@y.example"},
         ),
         (
@@ -102,6 +102,13 @@ def read(process: str, text: str) -> Entry:
             (f'{Q}: info: RCPT from pc[192.0.2.7]: taken; from=<"> to=<v@ours.example> proto="@b.example> '
             'to=<"x\\" y> proto="@y.example> proto=ESMTP helo=<pc>'),
             {"queue_id": Q, "what": "taken", "recipient": '"x\\" y> proto="@y.example'},
+        ),
+        (
+            "smtp",
+            (f'{Q}: to=<"v@ours.example>, relay=x, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 ok)"@y.example>'
+            ', orig_to=<">, relay=y"@z.example>, relay=none, delay=1, delays=0/0/0/1, dsn=5.4.4, status=bounced ()'),
+            {"state": "bounced", "relay": "none", "original": '">, relay=y"@z.example', "recipient":
+             '"v@ours.example>, relay=x, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 ok)"@y.example'},
         ),
         ("smtpd", f"{Q}: client=pc[192.0.2.7]", {"what": "client", "process": "12"}),
         ("bounce", f"{Q}: sender non-delivery notification: 4Nl1Wk2bQHz2", {"what": "told"}),
@@ -142,6 +149,56 @@ def test_what_a_stranger_wrote_is_not_taken_for_a_line_of_its_own() -> None:
         f"status=bounced (host b[192.0.2.1] said: 550 to=<z@z.example>, relay=q, dsn=2.0.0, {status})"
     )  # fmt: skip
     assert (entry.state, entry.recipient) == ("bounced", "a@b.example")
+
+
+# What a stranger could try to end an address with, whole and in pieces.
+PIECES = st.sampled_from(
+    [
+        "; from=<f@f.example>", "; from=<",  " to=<v@ours.example>", " to=<", "> to=<", ' to=<"', " proto=SMTP",
+        " helo=<h>", " helo=<", "@ours.example", "@", ">", "<", ";", " ", '"', "\\", '\\"', "x", "ä", ": no",
+    ]
+)  # fmt: skip
+LOCAL = st.lists(PIECES, min_size=1, max_size=12).map("".join)
+
+
+def quoted(local: str) -> str:
+    """As Postfix logs an address (its quote_822_local)."""
+    escaped = local.replace("\\", "\\\\").replace('"', '\\"')
+    return local if local.isalnum() else f'"{escaped}"'
+
+
+@given(LOCAL, LOCAL, LOCAL, st.booleans())
+def test_no_address_and_no_greeting_forges_an_address(sender: str, recipient: str, helo: str, whom: bool) -> None:
+    told = f"{quoted(sender)}@a.example", f"{quoted(recipient)}@b.example" if whom else ""
+    stage, queue_id = ("RCPT", "NOQUEUE") if whom else ("END-OF-MESSAGE", Q)
+    greeting = "".join("?" if letter in ' <>()\\";:@' else letter for letter in helo)
+    entry = read(
+        "smtpd",
+        f"{queue_id}: reject: {stage} from pc[192.0.2.7]: 554 5.7.1 <{recipient}@b.example>: Relay access denied; "
+        f"from=<{told[0]}>{f' to=<{told[1]}>' if whom else ''} proto=ESMTP helo=<{greeting}>",
+    )
+    assert (entry.sender, entry.recipient) == (told[0].lower()[:LONGEST_ADDRESS], told[1].lower()[:LONGEST_ADDRESS])
+    assert entry.helo == greeting
+    assert entry.reply.endswith("Relay access denied")
+    entry = (
+        read("smtpd", f"NOQUEUE: info: RCPT from pc[192.0.2.7]: taken; from=<{told[0]}> to=<{told[1]}> proto=SMTP")
+        if whom
+        else entry
+    )
+    assert entry.recipient == told[1].lower()[:LONGEST_ADDRESS]
+
+
+def test_a_refusal_that_postfix_has_cut_is_not_believed() -> None:
+    """It ends where a stranger wants then: in the recipient, which the text of the refusal gives unquoted."""
+    for tail in ("; from=<f@f.example> to=<v@ours.example> proto=SMTP helo=<h>", "; from=<f@f.example> proto=SMTP"):
+        for name in ("NOQUEUE: reject: RCPT", f"{Q}: reject: END-OF-MESSAGE"):
+            start = f"{name} from pc[192.0.2.7]: 554 5.7.1 <"
+            for octets in (1999, 2000):
+                text = start + "x" * (octets - len(start) - len(tail)) + tail
+                entry = parse(line("smtpd", text))
+                readable = octets < 2000 and (name[0] != "N" or " to=" in tail)
+                assert (entry is not None) is readable, (octets, tail, name)
+                assert parse(line("smtpd", text) + b"\n") == entry
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ async def test_refusals_expiry_and_notices_are_part_of_it(
     log.write_bytes(
         lines(
             ("smtpd", ("NOQUEUE: reject: RCPT from x.example[192.0.2.9]: 554 5.7.1 <a@ours.example>: no; "
-                      "from=<z@far.example> to=<a@ours.example> proto=ESMTP helo=<\u00e4'\">")),
+                      "from=<z@far.example> to=<a@ours.example> proto=ESMTP helo=<\u00e4'?>")),
             ("smtpd", ("NOQUEUE: reject: RCPT from x.example[192.0.2.9]: 554 5.7.1 <q@far.example>: Relay denied;"
                       " from=<z@far.example> to=<q@far.example> proto=ESMTP helo=<pc>")),
             ("submission/smtpd", f"{q}: client=pc.example[192.0.2.7], sasl_method=PLAIN, sasl_username=a@ours.example"),

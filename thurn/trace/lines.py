@@ -16,7 +16,9 @@ The queue id comes with the first recipient that is taken, right behind it, from
 the data is refused for all that were taken, and names one of them, or none.
 
 A stranger chooses HELO, addresses, Message-ID and replies. None of them can begin a line, and the process in front is
-Postfix's own word; what a stranger wrote is only ever shown, and cut to a bearable length.
+Postfix's own word; what a stranger wrote is only ever shown, and cut to a bearable length. After `from=` and `to=`
+Postfix quotes an address, and of whatever could end a HELO it makes `?`. In the text of a refusal it quotes nothing:
+there a recipient may look like the rest of a line, so a refusal is read from its end.
 """
 
 import re
@@ -40,16 +42,19 @@ _CLIENT = re.compile(
 )
 _FROM = re.compile(r"from=<(.*)>, size=(\d+), nrcpt=\d+ ")
 _SENT_TO = re.compile(
-    r"([^,]*), (?:conn_use=\d+, )?delay=([\d.]+), delays=[\d./]+, dsn=([245]\.\d+\.\d+), "
+    r"relay=([^,]*), (?:conn_use=\d+, )?delay=([\d.]+), delays=[\d./]+, dsn=([245]\.\d+\.\d+), "
     r"status=(sent|deferred|bounced) \((.*)\)$",
     re.DOTALL,
 )
 _REFUSED = re.compile(r"(?:milter-)?reject: (\S+) from ([^\[]*)\[([0-9A-Fa-f.:]+|unknown)\](?::\d+)?: ")
 _TAKEN = re.compile(r"info: RCPT from [^\[]*\[(?:[0-9A-Fa-f.:]+|unknown)\](?::\d+)?: taken")
 _FOR_ALL = frozenset({"DATA", "BDAT", "END-OF-MESSAGE"})  # stages that follow the recipients
-# An address as Postfix logs it: what could be taken for the end of it stands in quotes.
-_ADDRESS = r'<((?:[^"<>]|"(?:[^"\\]|\\.)*")*)>'
-_BETWEEN = re.compile(rf"; from={_ADDRESS}(?: to={_ADDRESS})? proto=(?:\S+ helo=<(.*)>$)?")
+# An address as Postfix logs it: what could be taken for the end of it stands in quotes, and those begin with it.
+_ADDRESS = r'<((?:"(?:[^"\\]|\\.)*")?[^"<>\\; ]*)>'
+_WHOM = re.compile(rf"to={_ADDRESS}(?:, orig_to={_ADDRESS})?, ")
+_RECIPIENT = re.compile(rf"; from={_ADDRESS} to={_ADDRESS} proto=")
+_ENVELOPE = re.compile(rf"; from={_ADDRESS}(?: to={_ADDRESS})? proto=\w+(?: helo=<([^\"<>\\; ]*)>)?$")
+_CUT_BY_POSTFIX = 2000  # octets: it logs so much of a text, which may then end where a stranger wants
 _TOLD = re.compile(r"(?:sender|postmaster) (non-delivery|delay|delivery status) notification: (\w+)$")
 # What the door `filters` notes (thurn/stack/postfix_forward.py). Dovecot puts the first of these in front of all other
 # headers, and names the mailbox as sender of what it answers.
@@ -92,10 +97,11 @@ def parse(raw: bytes) -> Entry | None:
     service, process = found[1].decode("ascii", "replace"), found[2].decode("ascii", "replace")
     number, queue_id = found[3].decode("ascii"), (found[4] or b"").decode("ascii")
     text = found[5].decode("utf-8", "replace").replace("\0", "\ufffd").rstrip("\r\n")
+    whole = len(raw.rstrip(b"\r\n")) - found.end(3) - len("]: ") < _CUT_BY_POSTFIX
     if process == "smtpd" and text.startswith("info: RCPT "):
         return _taken(queue_id, text, number)
     if not queue_id:
-        return _refused("", text, service)
+        return _refused("", text, service) if whole else None
     match process:
         case "smtpd" if text.startswith("client="):
             return replace(_client(queue_id, text, service), process=number)
@@ -116,7 +122,7 @@ def parse(raw: bytes) -> Entry | None:
             told = _TOLD.match(text)
             return Entry(queue_id, "told", reply=f"{told[1]} {told[2]}") if told else None
         case "smtpd" | "cleanup":
-            return _refused(queue_id, text, service)
+            return _refused(queue_id, text, service) if whole else None
         case _:
             return _to(queue_id, text)
 
@@ -140,17 +146,14 @@ def _from(queue_id: str, text: str) -> Entry | None:
 
 
 def _to(queue_id: str, text: str) -> Entry | None:
-    if not text.startswith("to=<"):
+    who = _WHOM.match(text)
+    found = _SENT_TO.match(text, who.end()) if who else None
+    if who is None or found is None:
         return None
-    who, _, rest = text[4:].partition(">, relay=")
-    found = _SENT_TO.match(rest)
-    if found is None:
-        return None
-    recipient, _, original = who.partition(">, orig_to=<")
     relay, delay, dsn, status, said = found.groups()
     state: State = "delivered" if status == "sent" else "deferred" if status == "deferred" else "bounced"
     return Entry(
-        queue_id, "to", recipient=_address(recipient), original=_address(original), relay=_cut(relay),
+        queue_id, "to", recipient=_address(who[1]), original=_address(who[2] or ""), relay=_cut(relay),
         delay=float(delay) if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", delay) else None, state=state,
         reply=_cut(reply_of(dsn, status, said)[0]),
     )  # fmt: skip
@@ -160,8 +163,9 @@ def _refused(queue_id: str, text: str, service: str) -> Entry | None:
     found = _REFUSED.match(text)
     if found is None:
         return None
-    end = text.find("; from=<", found.end())
-    parts = _BETWEEN.match(text, end) if end >= 0 else None
+    end, parts = len(text), None
+    while parts is None and (end := text.rfind("; from=<", found.end(), end)) >= 0:
+        parts = _ENVELOPE.match(text, end)
     for_all = bool(queue_id) and found[1] in _FOR_ALL
     if parts is None or not (parts[2] or for_all):
         return None
@@ -176,7 +180,7 @@ def _refused(queue_id: str, text: str, service: str) -> Entry | None:
 
 def _taken(queue_id: str, text: str, process: str) -> Entry | None:
     found = _TAKEN.match(text)
-    parts = _BETWEEN.match(text, found.end()) if found else None
+    parts = _RECIPIENT.match(text, found.end()) if found else None
     return Entry(queue_id, "taken", process, recipient=_address(parts[2])) if parts and parts[2] else None
 
 
