@@ -97,17 +97,36 @@ async def test_aliases_in_a_circle_end(system: Connection) -> None:
     assert await mailboxes_of(system, ["a@brotzeit.example"]) == {}
 
 
-async def test_there_is_room_for_so_much_and_the_oldest_goes(
+async def test_each_size_has_room_for_so_much_and_its_oldest_goes(
     system: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quarantine, "_MOST", 3)
-    monkeypatch.setattr(quarantine, "_ROOM", 250)
-    for _ in range(5):
-        await quarantine.hold(system, refused(SEPP), b"x")
-    assert await quarantine.count(system) == 3
-    await quarantine.hold(system, refused(SEPP), b"y" * 249)
-    assert [row["size"] for row in await quarantine.held(system)] == [249, 1]
+    monkeypatch.setattr(quarantine, "_SIZES", ((10, 25), (100, 250), (900, 950)))
+
+    async def after(*sizes: int) -> list[int]:
+        for size in sizes:
+            assert await quarantine.hold(system, refused(SEPP), b"x" * size) == 1
+        return [row["size"] for row in await quarantine.held(system)]
+
+    assert await quarantine.hold(system, refused(ROSI), b"y" * 900) == 1  # somebody else's room
+    assert await after(1, 2, 3, 4, 5) == [5, 4, 3, 900]
+    assert await after(10) == [10, 5, 4, 900], "so many"
+    assert await after(11, 100, 100) == [100, 100, 11, 10, 5, 4, 900]
+    assert await after(101, 900) == [900, 100, 100, 11, 10, 5, 4, 900], "large ones push out large ones alone"
+    assert await after(99) == [99, 900, 100, 10, 5, 4, 900], "so much"
+    assert await after(10, 10) == [10, 10, 99, 900, 100, 900]
+
+
+async def test_the_largest_mail_fits_and_the_large_ones_leave_the_rest_alone(system: Connection) -> None:
+    kinds = quarantine._SIZES
+    assert all(up_to <= room for up_to, room in kinds), "each fits into its share"
+    assert kinds[-1][0] == quarantine.LARGEST
+    assert sum(room for _, room in kinds) == 100 * 1024 * 1024, "as docs/guide/spam.md says"
     assert await quarantine.hold(system, refused(SEPP), b"z" * (quarantine.LARGEST + 1)) == 0
+    for size in (5_000, 2_000_000, 9_000_000, 50_000_000, 50_000_000):
+        assert await quarantine.hold(system, refused(SEPP), b"z" * size) == 1
+    sizes = [row["size"] for row in await quarantine.held(system)]
+    assert sizes == [50_000_000, 9_000_000, 2_000_000, 5_000]
 
 
 async def test_what_is_older_than_30_days_is_forgotten(system: Connection) -> None:

@@ -12,7 +12,11 @@ from thurn.spam.wishes import mailboxes_of
 
 DAYS = 30
 LARGEST = 51 * 1024 * 1024  # of one mail: whatever mx takes (message_size_limit), and what is put in front of it
-_MOST, _ROOM = 500, 100 * 1024 * 1024  # of one mailbox; the oldest goes when there is no room
+_MOST = 500  # of one mailbox and one size
+# Mail up to so large has so much room in each mailbox. When none is left the oldest of that size goes: a few large ones
+# push out no small one, and many small ones no large one.
+_MB = 1024 * 1024
+_SIZES = ((1 * _MB, 16 * _MB), (10 * _MB, 32 * _MB), (LARGEST, 52 * _MB))
 
 _SHOWN = """h.id, h.at, h.mail_from, h.header_from, h.subject, h.score, h.required, h.symbols, h.size, h.mailbox_id,
   m.address"""
@@ -36,10 +40,13 @@ async def hold(db: Connection, said: Verdict, message: bytes | memoryview) -> in
         await db.execute(
             """DELETE FROM held_mail WHERE id IN (
                  SELECT id FROM (
-                   SELECT id, row_number() OVER newest AS n, sum(size) OVER newest AS octets
-                   FROM held_mail WHERE mailbox_id = %s WINDOW newest AS (ORDER BY id DESC)) kept
-                 WHERE n > %s OR octets > %s)""",
-            [mailbox_id, _MOST, _ROOM],
+                   SELECT id, room, row_number() OVER newest AS n, sum(size) OVER newest AS octets
+                   FROM held_mail
+                   CROSS JOIN LATERAL (SELECT min(room) FROM unnest(%s::bigint[], %s::bigint[]) each (up_to, room)
+                                       WHERE size <= up_to) share (room)
+                   WHERE mailbox_id = %s WINDOW newest AS (PARTITION BY room ORDER BY id DESC)) kept
+                 WHERE n > %s OR octets > room)""",
+            [[up_to for up_to, _ in _SIZES], [room for _, room in _SIZES], mailbox_id, _MOST],
         )
     return len(boxes)
 
