@@ -51,6 +51,16 @@ def test_the_test_mail_of_every_filter_is_refused_and_held_as_any_spam(stack: Se
     assert b"held" not in refused.value.smtp_error, "what people here send is nobody's quarantine"
 
 
+def test_the_test_mail_in_base64_is_held_too(stack: Settings) -> None:
+    text = base64.encodebytes(f"Look at this:\r\n{GTUBE}\r\nThat is it.".encode()).decode().replace("\n", "\r\n")
+    part = "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n" + text
+    with pytest.raises(smtplib.SMTPDataError, match="Refused as spam, and held for the recipient, who can let it"):
+        hand_in(stack, [RESI], headers="Content-Type: multipart/mixed; boundary=b\r\n", body=f"--b\r\n{part}--b--\r\n")
+    [held] = query(stack, "SELECT message FROM held_mail")
+    assert text.encode() in held["message"]
+    assert GTUBE.encode() not in held["message"]
+
+
 @pytest.mark.parametrize("size", [6, 36])
 def test_a_mail_of_any_size_that_is_refused_as_spam_is_held(stack: Settings, size: int) -> None:
     """36 MB grow to the 50 that mx takes: attachments are sent as Base64."""

@@ -223,10 +223,18 @@ rspamd_config:register_symbol({
 
 -- Rspamd refuses the test mail of every filter as it reads it, and then asks no rule any more. What is judged before that
 -- knows the envelope only, so a few headers are looked for by hand. Rspamd looks into parts of 4 KB at most.
+local function is_test(content)
+  if content:find(GTUBE, 1, true) then return true end
+  for block in content:gmatch("\n\r?\n([%w+/=\r\n]+)") do  -- a part in Base64
+    if #block >= #GTUBE and tostring(util.decode_base64(block) or ""):find(GTUBE, 1, true) then return true end
+  end
+  return false
+end
+
 local function test_mail(task)
   if task:get_size() > 64 * 1024 or sent_by_people(task) or by_filters(task) then return end
   local content = tostring(task:get_content())
-  if not content:find(GTUBE, 1, true) then return end
+  if not is_test(content) then return end
   local head = "\n" .. content:sub(1, content:find("\n\r?\n") or -1)
   local said = {
     action = "reject", score = 1000, required = 15, symbols = { { name = "GTUBE", score = 1000, options = {} } },
