@@ -92,13 +92,18 @@ def test_two_installations_live_side_by_side(stack: Settings, state: Path) -> No
 
 
 def test_a_changed_setting_restarts_the_roles_it_concerns(state: Path) -> None:
-    settings = start_stack(state, ["db", "out"])
+    settings = start_stack(state, ["db", "out", "sender"])
     before = status(settings)
     (state / "thurn.toml").write_text("retry_first = 7\n")
     up(load_settings(state), ["db", "out"])
     after = status(settings)
     assert after["db"].process.pid == before["db"].process.pid
     assert after["out"].process.pid != before["out"].process.pid
+    assert after["sender"].process.pid == before["sender"].process.pid, "it was not asked for"
+    up(load_settings(state), ["db", "out", "sender"])
+    last = status(settings)
+    assert last["out"].process.pid == after["out"].process.pid
+    assert last["sender"].process.pid != before["sender"].process.pid, "our own roles read settings once"
     assert "minimal_backoff_time = 7s" in (state / "out" / "etc" / "main.cf").read_text()
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import psycopg
@@ -25,6 +26,7 @@ from thurn.webmail import schema as webmail_schema
 _PATIENCE = 90.0  # seconds for a role to become healthy
 _FAILING = 8.0  # seconds of ending again and again until we stop hoping
 _LOG_LINES = 12
+_SETTINGS = "run/ctl/settings.{}"  # with which a role of ours was started
 
 # Those who use others end before them.
 _WAVES = (
@@ -69,6 +71,8 @@ def start_stack(state: Path, roles: list[str]) -> Settings:
 def up(settings: Settings, wanted: Sequence[str] = (), *, wait: bool = True, report: Report | None = None) -> None:
     """Start `wanted` roles (none: all) in their order. Idempotent; a role whose configuration changed is restarted.
 
+    So is one of our own that was started with other settings.
+
     With `wait`: until every one is healthy. `report` gets one line for each step. Raises StackError.
     """
     chosen = _chosen(settings, wanted)
@@ -84,13 +88,15 @@ def up(settings: Settings, wanted: Sequence[str] = (), *, wait: bool = True, rep
             _ensure_supervisor(supervisor)
             before = supervisor.processes()
             for role in chosen:
-                if before[role].state == "failing" or (role in changed and before[role].state != "stopped"):
+                stale = role in changed or _has_other_settings(settings, role)
+                if before[role].state == "failing" or (stale and before[role].state != "stopped"):
                     _stop_and_wait(supervisor, (role,))
                 if role == "webmail":
                     webmail_schema.bring_up_to_date(settings)
                 if supervisor.processes()[role].state == "stopped":
                     say(f"Starting {role}")
                     _forget_signs_of_life(settings.state, role)
+                    _note_settings(settings, role)
                     supervisor.start(role)
                 if role == "db":
                     wait_until_healthy(settings, supervisor, ["db"])
@@ -177,6 +183,26 @@ def _bring_up_to_date(settings: Settings, report: Report) -> None:
         pass  # roles, database or schema are not there yet
     report("Preparing the database")
     bring_up_to_date(settings)
+
+
+def _has_other_settings(settings: Settings, role: str) -> bool:
+    """Whether a role of ours was started with other settings: it reads them once, and no file of it tells."""
+    if role not in PYTHON:
+        return False
+    try:
+        return (settings.state / _SETTINGS.format(role)).read_text() != _digest(settings)
+    except FileNotFoundError:
+        return True
+
+
+def _note_settings(settings: Settings, role: str) -> None:
+    if role in PYTHON:
+        (settings.state / _SETTINGS.format(role)).write_text(_digest(settings))
+
+
+def _digest(settings: Settings) -> str:
+    """A hash: a database_url may hold a password. The directory is no setting: it may be moved."""
+    return sha256(settings.model_dump_json(exclude={"state"}).encode()).hexdigest()
 
 
 def _silent(line: str) -> None:
