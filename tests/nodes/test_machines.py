@@ -400,6 +400,7 @@ def test_what_an_answer_that_came_late_says_is_as_old_as_the_question(
 
 def test_a_token_proves_and_seals_and_nothing_else_does() -> None:
     token, other = Token.fresh(), Token.fresh()
+    assert not any(str(Token.fresh()).startswith("-") for _ in range(1000)), "typed, it would be an option"
     said = {"id": token.id, "nonce": "n"}
     assert Token(f" {token}\n").proof(said) == token.proof(said)
     assert other.proof(said) != token.proof(said) != token.proof({**said, "nonce": "m"})

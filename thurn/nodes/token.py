@@ -33,8 +33,10 @@ class Token:
 
     @classmethod
     def fresh(cls) -> "Token":
-        """One that nobody knows yet."""
-        return cls(f"{secrets.token_urlsafe(9)}.{secrets.token_urlsafe(32)}")
+        """One that nobody knows yet. On a command line it is no option: it does not begin with a hyphen."""
+        while (name := secrets.token_urlsafe(9)).startswith("-"):
+            pass
+        return cls(f"{name}.{secrets.token_urlsafe(32)}")
 
     def __str__(self) -> str:
         """The whole of it."""
