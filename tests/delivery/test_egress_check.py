@@ -111,3 +111,18 @@ async def test_both_addresses_of_a_further_machine_are_judged_by_its_own_name(
     broken = [each.what for each in found if each.level != "ok"]
     assert len(broken) == len(bad)
     assert all(part in what for part, what in zip(bad, broken, strict=True)), broken
+
+
+async def test_an_address_of_a_machine_that_was_never_started_is_judged_by_that_machines_name_all_the_same(
+    system: Connection, names: Callable[[str], Settings]
+) -> None:
+    await system.execute(
+        """INSERT INTO node (name, login, verifier, state, joined_at, hostname)
+           VALUES ('two', 'thurn_node_two', 'p', 'joined', now(), %s)""",
+        [NODE],
+    )
+    await system.execute("INSERT INTO egress (name, node, bind4) VALUES ('n2', 'two', '127.0.0.2')")
+    heard, named = await look(await egress.get(system, "n2"), names(BOTH + FOUR))
+    assert heard.level == "warn"
+    assert heard.what.startswith("Nothing was heard of the sending machine two yet: whether it has 127.0.0.2")
+    assert (named.level, named.what) == ("ok", f"127.0.0.2 and {NODE} point to each other.")

@@ -110,7 +110,7 @@ async def certificate_trouble(settings: Settings) -> list[dict[str, Any]]:
 
 def as_data(settings: Settings, found: dict[str, RoleStatus]) -> dict[str, Any]:
     """The status for programs."""
-    ports = settings.port if (settings.state / "ports.json").exists() else {}
+    ports = settings.port if (settings.state / "ports.json").exists() and not settings.joined else {}
     return {
         "roles": {
             name: {
@@ -137,6 +137,11 @@ def as_text(settings: Settings, found: dict[str, RoleStatus]) -> str:
     lines += [
         f"{name:<10} {role.process.state:<9} {role.process.pid or '':>7}  {role.health}" for name, role in found.items()
     ]
-    lines += ["", "ports      " + "  ".join(f"{service} {port}" for service, port in data["ports"].items())]
-    lines += [f"web        {data['urls']['web'] or '(not started yet)'}", f"state      {settings.state}"]
+    lines += [""]
+    if settings.joined:
+        lines += [f"sends for  {settings.joined}"]
+    else:
+        lines += ["ports      " + "  ".join(f"{service} {port}" for service, port in data["ports"].items())]
+        lines += [f"web        {data['urls']['web'] or '(not started yet)'}"]
+    lines += [f"state      {settings.state}"]
     return "\n".join(lines)

@@ -14,13 +14,14 @@ NAME = re.compile(r"[a-z][a-z0-9]{0,7}$")
 
 _LISTED = """
 SELECT e.id, e.name, e.node, host(e.bind4) AS bind4, host(e.bind6) AS bind6, e.helo, e.enabled, e.removed_at, e.checks,
-       e.checked_at, n.missing, CASE WHEN n.login IS NOT NULL THEN n.hostname ELSE '' END AS hostname,
+       e.checked_at, CASE WHEN n.seen_at IS NOT NULL THEN n.missing END AS missing,
+       CASE WHEN n.login IS NOT NULL THEN n.hostname ELSE '' END AS hostname,
        coalesce((SELECT json_agg(json_build_object('name', p.name, 'weight', m.weight) ORDER BY p.name)
                  FROM pool_egress m JOIN pool p ON p.id = m.pool_id WHERE m.egress_id = e.id), '[]') AS pools,
        coalesce((SELECT sum(CASE WHEN t.measure = 'handed_over' THEN t.n
                                  WHEN t.measure <> 'deferred' THEN -t.n ELSE 0 END)
                  FROM lane_tally t WHERE t.egress_id = e.id), 0)::bigint AS waiting
-FROM egress e LEFT JOIN node n ON n.name = e.node AND n.seen_at IS NOT NULL WHERE e.kind = 'address'
+FROM egress e LEFT JOIN node n ON n.name = e.node WHERE e.kind = 'address'
 """
 _ONE = _LISTED + " AND e.name = %s"
 _ALL = _LISTED + " ORDER BY e.removed_at IS NOT NULL, e.id"

@@ -71,6 +71,10 @@ def here(address: str) -> Finding:
 
 def there(addresses: list[str], row: Row) -> list[Finding]:
     """Whether another machine has them, as it said itself last."""
+    if row["missing"] is None:
+        what = f"Nothing was heard of the sending machine {row['node']} yet"
+        unknown = f"{what}: whether it has {' and '.join(addresses)} is not known."
+        return [Finding("warn", unknown, "Start it: thurn up over there.")]
     return [
         Finding(
             "bad",
@@ -80,7 +84,6 @@ def there(addresses: list[str], row: Row) -> list[Finding]:
         if address in row["missing"]
         else Finding("ok", f"The sending machine {row['node']} has the address {address}.")
         for address in addresses
-        if row["missing"] is not None
     ]
 
 
