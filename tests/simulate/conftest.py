@@ -70,9 +70,10 @@ def running_internet() -> Iterator[Settings]:
 
 @pytest.fixture
 def internet(running_internet: Settings) -> Settings:
-    """A simulated internet that holds nothing and publishes nothing."""
+    """A simulated internet that holds nothing and publishes nothing, and whose providers are calm."""
     client.reset(running_internet)
     client.withdraw(running_internet)
+    client.calm(running_internet)
     return running_internet
 
 
