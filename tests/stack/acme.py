@@ -1,10 +1,13 @@
 """A certificate authority on loopback: Debian's pebble, which really connects to the ports it is told to check."""
 
+import contextlib
 import datetime as dt
 import http.client
 import ipaddress
+import itertools
 import json
 import os
+import random
 import socket
 import ssl
 import subprocess
@@ -34,7 +37,7 @@ class Authority:
     def root(self) -> str:
         """The certificate that all it issues leads to; another in each life."""
         link = http.client.HTTPSConnection(
-            "127.0.0.1", self.management, context=ssl.create_default_context(cafile=str(self.api_root)), timeout=10
+            "127.0.0.1", self.management, context=ssl.create_default_context(cafile=str(self.api_root)), timeout=60
         )
         link.request("GET", "/roots/0")
         return link.getresponse().read().decode()
@@ -77,14 +80,23 @@ def pem(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
 
 
+# Below the range the kernel takes for outgoing connections, as `allocate_ports` does and beside its ports: what is free
+# now is still free when a daemon comes to listen there. No port is given twice; two processes begin at different ones.
+_CANDIDATES = itertools.chain.from_iterable(
+    range(30000 + start, 30000 + start + 100) for start in itertools.cycle(random.sample(range(0, 2700, 100), 27))
+)
+
+
 def free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    for each in held:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
+    """Ports of 127.0.0.1 that nobody has."""
+    found: list[int] = []
+    while len(found) < count:
+        with socket.socket() as probe:
+            port = next(_CANDIDATES)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+    return found
 
 
 @contextmanager
@@ -109,7 +121,7 @@ def pebble(folder: Path, *, http: int, https: int, dns: int, lifetime: int = 90 
             env=os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
         )
     try:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         for port in (listen, management):
             while True:
                 with socket.socket() as probe:
@@ -121,4 +133,4 @@ def pebble(folder: Path, *, http: int, https: int, dns: int, lifetime: int = 90 
         yield Authority(f"https://127.0.0.1:{listen}/dir", folder / "api.pem", management)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from acme import free_ports
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -66,10 +67,7 @@ def other_server() -> Iterator[OtherServer]:
     """Start it and stop it. Separator `/`, folders for German users."""
     home = Path(tempfile.mkdtemp(prefix="to-", dir="/tmp"))
     home.chmod(0o755)
-    with socket.socket() as probe, socket.socket() as second:
-        probe.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        port, pop3 = probe.getsockname()[1], second.getsockname()[1]
+    port, pop3 = free_ports(2)
     fingerprint = _certificate(home)
     (home / "users").write_text(
         "\n".join(f"{user}:{{PLAIN}}{PASSWORD}::::::" for user in ("alt", "viel", "leer", "bounces", "pop", "many"))
@@ -132,14 +130,14 @@ service imap-login {{
 """)
     process = subprocess.Popen(["/usr/sbin/dovecot", "-F", "-c", str(home / "dovecot.conf")])
     try:
-        deadline = time.monotonic() + 20
-        while not _listens(port):
+        deadline = time.monotonic() + 60
+        while not (_listens(port) and _listens(pop3)):
             assert time.monotonic() < deadline, "the other server does not start"
             time.sleep(0.05)
         yield OtherServer(port, fingerprint, home, pop3)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         shutil.rmtree(home)
 
 

@@ -88,7 +88,7 @@ class LmtpController(Controller):
 
 @contextmanager
 def smtp(settings: Settings) -> Iterator[smtplib.SMTP]:
-    with smtplib.SMTP("127.0.0.1", settings.port["smtp"], "elsewhere.example", timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", settings.port["smtp"], "elsewhere.example", timeout=120) as client:
         client.ehlo()
         yield client
 
@@ -97,10 +97,10 @@ def smtp(settings: Settings) -> Iterator[smtplib.SMTP]:
 def signed_in(settings: Settings, service: str, password: str = PASSWORD) -> Iterator[smtplib.SMTP]:
     port, context = settings.port[service], trusting(settings)
     if service == "submission":
-        client = smtplib.SMTP("127.0.0.1", port, "pc.example", timeout=30)
+        client = smtplib.SMTP("127.0.0.1", port, "pc.example", timeout=120)
         client.starttls(context=context)
     else:
-        client = smtplib.SMTP_SSL("127.0.0.1", port, "pc.example", timeout=30, context=context)
+        client = smtplib.SMTP_SSL("127.0.0.1", port, "pc.example", timeout=120, context=context)
     with client:
         client.login(RESI, password)
         yield client

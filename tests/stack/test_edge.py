@@ -62,7 +62,7 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[tuple[
             env={"HOME": str(state), "XDG_DATA_HOME": str(state), "XDG_CONFIG_HOME": str(state)},
         )  # fmt: skip
         running[trusted] = (process, port)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -75,7 +75,7 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[tuple[
         port = running[trusted][1] if trusted in running else start(trusted)
 
         def ask(*headers: tuple[str, str]) -> dict[str, str]:
-            link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             link.putrequest("GET", "/anything")
             for name, value in headers:
                 link.putheader(name, value)
@@ -91,7 +91,7 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[tuple[
     yield open_door
     for process, _ in running.values():
         process.terminate()
-        process.wait(10)
+        process.wait(60)
     behind.shutdown()
     behind.server_close()
 
@@ -102,7 +102,7 @@ def test_a_file_of_256_mb_gets_through_and_what_is_larger_does_not(
 ) -> None:
     doors(())(("X", "y"))  # Caddy runs
     whole, part = megabytes * 1024 * 1024, bytes(1024 * 1024)
-    link = http.client.HTTPConnection("127.0.0.1", doors(()).port, timeout=60)  # type: ignore[attr-defined]
+    link = http.client.HTTPConnection("127.0.0.1", doors(()).port, timeout=180)  # type: ignore[attr-defined]
     link.putrequest("POST", "/w/main/contacts/import")
     link.putheader("Content-Length", str(whole))
     link.endheaders()

@@ -15,9 +15,11 @@ from stackworld import (
     UNDERSCORE,
     XAVER,
     Outside,
+    all_moved,
     fetch,
     message,
     signed_in,
+    wait_for,
 )
 
 from thurn.db.connect import connect
@@ -110,6 +112,7 @@ async def test_letting_through_puts_the_original_into_the_inbox_once_and_sends_i
         mark = re.search(rb"Subject: for (\w+)", row["message"])
         assert mark is not None
         arrived = fetch(stack, XAVER, mark[1].decode())
+        wait_for(lambda: all_moved(stack))
     assert row["message"].rstrip().endswith(arrived.rstrip()[-100:])
     assert Secrets(stack.state).derive("released").hex().encode() not in arrived
     assert outside.received == []

@@ -4,6 +4,7 @@ import poplib
 import smtplib
 import socket
 import ssl
+import uuid
 from pathlib import Path
 
 import psycopg
@@ -16,7 +17,9 @@ from stackworld import (
     STRANGER,
     XAVER,
     Outside,
+    add_mailbox,
     fetch,
+    from_now_on,
     imap,
     message,
     plain_token,
@@ -56,7 +59,7 @@ def test_mail_lies_in_a_folder_of_this_mailbox_not_of_its_address(stack: Setting
     with psycopg.connect(conninfo(stack, "system")) as db:
         row = db.execute("SELECT id FROM mailbox WHERE address = %s", [RESI]).fetchone()
     assert row is not None
-    folders = [folder.name for folder in (stack.state / "mail" / "brotzeit.example").glob("resi*")]
+    folders = [folder.name for folder in (stack.state / "mail" / "brotzeit.example").glob("resi.*")]
     assert folders == [f"resi.{row[0]}"]
 
 
@@ -218,6 +221,7 @@ def test_pop3s_shows_the_same_mailbox(stack: Settings) -> None:
 
 
 def test_a_sieve_script_put_by_managesieve_files_mail(stack: Settings) -> None:
+    address = add_mailbox(stack, "sorts")  # the script stays
     script = (
         b'require ["fileinto", "mailbox"];\nif header :contains "subject" "Rechnung" { fileinto :create "Buch"; }\n'
     )
@@ -227,16 +231,16 @@ def test_a_sieve_script_put_by_managesieve_files_mail(stack: Settings) -> None:
         read_until_ok(plain)
         with trusting(stack).wrap_socket(plain, server_hostname="localhost") as link:
             read_until_ok(link)
-            link.sendall(f'AUTHENTICATE "PLAIN" "{plain_token(XAVER)}"\r\n'.encode())
+            link.sendall(f'AUTHENTICATE "PLAIN" "{plain_token(address)}"\r\n'.encode())
             read_until_ok(link)
             link.sendall(b'PUTSCRIPT "main" {%d+}\r\n%s\r\nSETACTIVE "main"\r\n' % (len(script), script))
             read_until_ok(link, times=2)
-    mark = send(stack, STRANGER, XAVER, subject="Rechnung")
-    assert fetch(stack, XAVER, mark, folder="Buch")
+    mark = send(stack, STRANGER, address, subject="Rechnung")
+    assert fetch(stack, address, mark, folder="Buch")
 
 
 def test_a_mailbox_has_its_folders_and_its_quota(stack: Settings) -> None:
-    with imap(stack, RESI) as client:
+    with imap(stack, add_mailbox(stack, "fresh")) as client:
         folders = b"\n".join(line for line in client.list()[1] if isinstance(line, bytes))
         assert all(use in folders for use in (b"\\Drafts", b"\\Sent", b"\\Junk", b"\\Trash"))
         quota = client.getquotaroot("INBOX")[1][1][0]
@@ -245,30 +249,31 @@ def test_a_mailbox_has_its_folders_and_its_quota(stack: Settings) -> None:
 
 
 def test_out_chooses_the_transport_by_the_envelope_sender(stack: Settings, outside: Outside) -> None:
+    log = from_now_on(stack.state / "log" / "out.mail.log")
+    mark = uuid.uuid4().hex
     with smtplib.SMTP("127.0.0.1", stack.port["out"], "sender") as client:
         for provider in ("google", "gmx", "local"):
             client.sendmail(
                 f"b.e1.{provider}.tok@bounce.{DOMAIN}",
                 [RESI if provider == "local" else f"kunde@{provider}.example"],
-                message(f"by {provider}"),
+                message(f"by {provider} {mark}"),
             )
     wait_for(lambda: len(outside.received) == 2)
-    log = stack.state / "log" / "out.mail.log"
     for provider in ("google", "gmx", "local"):
-        wait_for(lambda wanted=provider: f"postfix/e1-{wanted}/smtp" in log.read_text())
+        wait_for(lambda wanted=provider: f"postfix/e1-{wanted}/smtp" in log())
     assert {message[1][0] for message in outside.received} == {"kunde@google.example", "kunde@gmx.example"}
-    assert b"by local" in fetch(stack, RESI, "by local")
+    assert b"by local" in fetch(stack, RESI, mark)
 
 
 def test_out_writes_no_bounce_mail_for_what_is_refused(stack: Settings, outside: Outside) -> None:
     outside.refuse.add("weg@far.example")
-    log = stack.state / "log" / "out.mail.log"
+    log = from_now_on(stack.state / "log" / "out.mail.log")
     with smtplib.SMTP("127.0.0.1", stack.port["out"], "sender") as client:
         client.sendmail(f"b.e1.other.gone@bounce.{DOMAIN}", ["weg@far.example"], message("gone"))
-    wait_for(lambda: "status=bounced" in log.read_text())
-    wait_for(lambda: "discard: header" in log.read_text())
+    wait_for(lambda: "status=bounced" in log())
+    wait_for(lambda: "discard: header" in log())
     wait_for(lambda: queue_is_empty(stack))
-    assert f"to=<b.e1.other.gone@bounce.{DOMAIN}>, relay" not in log.read_text()
+    assert f"to=<b.e1.other.gone@bounce.{DOMAIN}>, relay" not in log()
     assert outside.received == []
 
 

@@ -5,9 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC
+from itertools import count
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from stackworld import PASSWORD as OURS
 
 from thurn.db.connect import Connection, connect
 from thurn.moves import service
+from thurn.moves.ledger import Ledger
 from thurn.moves.runner import Runner
 from thurn.moves.service import Source
 from thurn.settings import Settings
@@ -77,7 +81,7 @@ def all_of(client: IMAPClient) -> dict[str, list[tuple[bytes, set[bytes], str]]]
         client.select_folder(name, readonly=True)
         fetched = client.fetch(client.search(), ["BODY.PEEK[]", "FLAGS", "INTERNALDATE"])
         found[name] = [
-            (m[b"BODY[]"], set(m[b"FLAGS"]) - {b"\\Recent"}, m[b"INTERNALDATE"].astimezone().isoformat())
+            (m[b"BODY[]"], set(m[b"FLAGS"]) - {b"\\Recent"}, m[b"INTERNALDATE"].astimezone(UTC).isoformat())
             for _, m in sorted(fetched.items())
         ]
     return found
@@ -154,7 +158,7 @@ async def test_a_worker_killed_again_and_again_moves_each_message_once(
     environment = {**os.environ, "THURN_STATE": str(stack.state)}
     for quarter in (1, 2, 3, 4):
         worker = subprocess.Popen([sys.executable, "-c", code], env=environment)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             move = await service.get(db, number)
             if move["state"] == "done" or (quarter < 4 and move["messages_done"] >= 70 * quarter):
@@ -174,8 +178,6 @@ async def test_a_worker_killed_again_and_again_moves_each_message_once(
 async def test_a_message_that_was_stored_and_not_ticked_off_is_found_again(
     stack: Settings, db: Connection, other: OtherServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from thurn.moves.ledger import Ledger
-
     wipe(stack, UNDERSCORE)
     number = await service.start(db, 1, address=UNDERSCORE, source=source(other, "alt"), settings=stack)
     ticked = []
@@ -243,15 +245,26 @@ async def test_what_does_not_work_is_said_and_no_secret_with_it(
 
 
 async def test_a_cancelled_move_stops_in_its_middle_and_keeps_what_is_here(
-    stack: Settings, db: Connection, other: OtherServer
+    stack: Settings, db: Connection, other: OtherServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wipe(stack, UNDERSCORE)
     number = await service.start(db, 1, address=UNDERSCORE, source=source(other, "viel"), settings=stack)
-    running = asyncio.create_task(Runner(stack).one(number))
-    while (await service.get(db, number))["messages_done"] < 10:
-        await asyncio.sleep(0.01)
-    await service.cancel(db, number)
-    await asyncio.wait_for(running, 20)
+    ticked, in_its_middle, cancelled = count(1), threading.Event(), threading.Event()
+
+    def tick(self: Ledger, folder: str, uid: int, size: int) -> None:
+        original(self, folder, uid, size)
+        if next(ticked) == 10:
+            in_its_middle.set()
+            assert cancelled.wait(60)
+
+    original = Ledger.tick
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "tick", tick)
+        running = asyncio.create_task(Runner(stack).one(number))
+        assert await asyncio.to_thread(in_its_middle.wait, 60)
+        await service.cancel(db, number)
+        cancelled.set()
+        await asyncio.wait_for(running, 60)
     move = await service.get(db, number)
     assert (move["state"], move["messages_done"] < 320) == ("cancelled", True)
     with here(stack, UNDERSCORE) as client:

@@ -7,6 +7,7 @@ next one goes on.
 import asyncio
 import imaplib
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,13 +26,14 @@ from thurn.moves.wire import Client, Trouble, Untrusted
 from thurn.moves.wire import connect as dial
 from thurn.secrets import Secrets
 from thurn.settings import LOOPBACK, Settings
+from thurn.stack import open_sessions
 
 log = structlog.get_logger()
 
 AT_ONCE = 3
 _LOOK = 1.0  # seconds between looks for moves to run
 _MOST_FAILURES = 12  # in a row: about five hours
-_SETTLE = 2.0  # seconds a session of a killed worker may need to store what it had received
+_SETTLE = 60.0  # seconds at most that a session of a killed worker gets to store what it had received
 _PAUSED_FOR = timedelta(days=7)
 
 
@@ -118,7 +120,7 @@ class Runner:
             clients.append(self._target(move, inner))
             noted = Noted.of(move["appending"]) if move["appending"] else None
             if noted:
-                threading.Event().wait(_SETTLE)
+                self._wait_for_earlier_runs(move["address"])
             Copy(clients[0], clients[1], ledger).run(noted)
             ledger.end("done")
         except Stopped:
@@ -140,6 +142,15 @@ class Runner:
             for client in clients:
                 client.wire.close()
         log.info("move stopped", move=move["id"])
+
+    def _wait_for_earlier_runs(self, address: str) -> None:
+        """Until what they sent is stored or lost: a message that is looked for before it is stored would come twice.
+
+        Their passwords were revoked before this run got its own, so theirs are the sessions that are no longer good.
+        """
+        end = time.monotonic() + _SETTLE
+        while open_sessions.lingers(self._settings, address) and time.monotonic() < end:
+            time.sleep(0.1)
 
     def _source(self, move: dict[str, Any], password: str) -> Client:
         host, port = move["host"], move["port"]

@@ -69,6 +69,13 @@ class Doorman:
         return ended
 
 
+def lingers(settings: Settings, address: str) -> bool:
+    """Whether a session of a mailbox goes on whose password is no longer good: it may be storing what it was sent."""
+    with psycopg.connect(conninfo(settings, "system"), connect_timeout=3, autocommit=True) as db:
+        rows = db.execute(_ROWS, {"all": False}).fetchall()
+    return any(whose == address and _end(pid, age, kill=False) for pid, whose, _, age, _ in rows)
+
+
 def close(settings: Settings, address: str) -> None:
     """End every session of a mailbox; nothing to do where Dovecot does not run."""
     config = settings.state / "dovecot" / "etc" / "dovecot.conf"
