@@ -173,7 +173,7 @@ def shown_out(settings: Settings, address: str) -> int:
     ended = Doorman(settings).look().count(address)
     with psycopg.connect(conninfo(settings, "system"), autocommit=True) as db:
         unwelcome = db.execute(
-            """SELECT pid FROM mta.open_session s WHERE address = %s AND NOT EXISTS
+            """SELECT pid FROM mta.open_session s WHERE address = %s AND served_by = 'dovecot' AND NOT EXISTS
                  (SELECT FROM mta.good_password g WHERE g.address = s.address AND g.opened_by = s.opened_by)""",
             [address],
         ).fetchall()

@@ -16,15 +16,18 @@ from typing import Any
 import pytest
 from imapclient import IMAPClient
 from otherserver import PASSWORD, OtherServer, other_server
+from psycopg.types.json import Jsonb
 from stackworld import APOSTROPHE, UNDERSCORE, XAVER, trusting
 from stackworld import PASSWORD as OURS
 
 from thurn.db.connect import Connection, connect
+from thurn.mailhost import app_passwords
 from thurn.moves import service
-from thurn.moves.ledger import Ledger
+from thurn.moves.ledger import Ledger, Noted
 from thurn.moves.runner import Runner
 from thurn.moves.service import Source
 from thurn.settings import Settings
+from thurn.stack.open_sessions import lingers
 
 MAIL = "From: a@old.example\r\nTo: b@old.example\r\nSubject: {0}\r\nMessage-ID: <{0}@old.example>\r\n\r\nHello {0}\r\n"
 AWKWARD: dict[str, list[tuple[bytes, str]]] = {
@@ -269,3 +272,25 @@ async def test_a_cancelled_move_stops_in_its_middle_and_keeps_what_is_here(
     assert (move["state"], move["messages_done"] < 320) == ("cancelled", True)
     with here(stack, UNDERSCORE) as client:
         assert sum(map(len, all_of(client).values())) == move["messages_done"]
+
+
+async def test_what_an_earlier_run_sent_is_looked_for_when_its_session_is_over(
+    stack: Settings, db: Connection, other: OtherServer
+) -> None:
+    """A killed worker's session may still be storing: looked for before, its message would come twice."""
+    row = await (await db.execute("SELECT id FROM mailbox WHERE address = %s", [UNDERSCORE])).fetchone()
+    assert row is not None
+    number = await service.start(db, 1, address=UNDERSCORE, source=source(other, "leer"), settings=stack)
+    _, secret = await app_passwords.create(db, 1, row["id"], name=f"Move {number}", scope="import", expires_at=None)
+    noted = Noted("INBOX", 1, 1, "INBOX", 1, 1, "no such message")
+    await db.execute("UPDATE mailbox_move SET appending = %s WHERE id = %s", [Jsonb(noted.json()), number])
+    with IMAPClient("127.0.0.1", stack.port["webmail_imap"], ssl=False) as earlier:
+        earlier.login(UNDERSCORE, secret)
+        assert not lingers(stack, UNDERSCORE)
+        running = asyncio.create_task(Runner(stack).one(number))
+        while not await asyncio.to_thread(lingers, stack, UNDERSCORE):  # its password was revoked
+            assert not running.done()
+            await asyncio.sleep(0.05)
+        assert not (await asyncio.wait({running}, timeout=3))[0]
+    await asyncio.wait_for(running, 60)
+    assert (await service.get(db, number))["state"] == "done"

@@ -73,7 +73,11 @@ def lingers(settings: Settings, address: str) -> bool:
     """Whether a session of a mailbox goes on whose password is no longer good: it may be storing what it was sent."""
     with psycopg.connect(conninfo(settings, "system"), connect_timeout=3, autocommit=True) as db:
         rows = db.execute(_ROWS, {"all": False}).fetchall()
-    return any(whose == address and _end(pid, age, kill=False) for pid, whose, _, age, _ in rows)
+    return any(
+        whose == address and _end(pid, _SERVICES[served_by], age, kill=False)
+        for pid, whose, _, served_by, age, unwelcome in rows
+        if unwelcome
+    )
 
 
 def close(settings: Settings, address: str) -> None:
