@@ -96,7 +96,7 @@ def accepted(settings: Settings) -> int:
     return int(client.status(settings)["accepted"])
 
 
-def wait_until_accepted(settings: Settings, count: int, patience: float = 60) -> None:
+def wait_until_accepted(settings: Settings, count: int, patience: float = 180) -> None:
     """Wait until the receivers have taken `count` messages."""
     end = time.monotonic() + patience
     while accepted(settings) < count:
@@ -106,7 +106,7 @@ def wait_until_accepted(settings: Settings, count: int, patience: float = 60) ->
 
 def kill(settings: Settings, role: str) -> None:
     """kill -9 of the role's main process: PostgreSQL's postmaster, Postfix's master, our process itself."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while not (pid := status(settings)[role].process.pid):  # it may be starting again after the last one
         assert time.monotonic() < end, f"{role} does not run"
         time.sleep(0.1)
@@ -128,7 +128,7 @@ def tallies(settings: Settings, campaign: int) -> dict[str, int]:
 SETTLED = ("delivered", "bounced_hard", "bounced_soft", "failed", "unknown")
 
 
-def wait_until_settled(settings: Settings, campaign: int, recipients: int, patience: float = 180) -> dict[str, int]:
+def wait_until_settled(settings: Settings, campaign: int, recipients: int, patience: float = 300) -> dict[str, int]:
     """Wait until the ledger has an outcome for everybody, `unknown` ones included; returns the tallies."""
     end = time.monotonic() + patience
     while True:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from thurn.settings import Settings
 
-PATIENCE = 60.0  # seconds one mail is tried for
+PATIENCE = 240.0  # seconds one mail is tried for
 
 
 def message(mark: str, recipient: str, size: int = 300) -> bytes:
@@ -51,7 +51,7 @@ class Servers:
         for thread in self._threads:
             thread.join()
 
-    def wait_for(self, count: int, seconds: float = 60) -> None:
+    def wait_for(self, count: int, seconds: float = 240) -> None:
         """Wait until `count` mails were taken."""
         end = time.monotonic() + seconds
         while len(self.taken) < count:
@@ -82,7 +82,7 @@ class Servers:
 def deliver(settings: Settings, recipient: str, mail: bytes) -> str:
     """One try; the empty string if it was taken, else why not: the reply, or `connection`."""
     try:
-        with smtplib.SMTP("127.0.0.1", settings.port["smtp"], "elsewhere.example", timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", settings.port["smtp"], "elsewhere.example", timeout=60) as client:
             client.ehlo()
             steps = (
                 lambda: client.mail("franz@elsewhere.example"),

@@ -120,7 +120,7 @@ def _own_clock(state: Path) -> Iterator[None]:
     # libfaketime shares memory that its first process makes, and removes at its end; here daemons of several users do.
     first = subprocess.Popen(["sleep", "infinity"])
     shared = [Path(f"/dev/shm/sem.faketime_sem_{first.pid}"), Path(f"/dev/shm/faketime_shm_{first.pid}")]
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not all(path.exists() for path in shared):
         assert time.monotonic() < end, "libfaketime does not start"
         time.sleep(0.01)

@@ -3,10 +3,13 @@
 Where namespaces are not permitted (a plain container) it has a loopback address of its own, and all else is the same.
 """
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -185,7 +188,7 @@ def two_machines(name: str = "two") -> Iterator[Settings]:
     """An installation, and a machine in MACHINES that has joined it, with a sending address in the default pool."""
     with ExitStack() as after:
         net = after.enter_context(network())
-        port = 20_000 + os.getpid() % 9_000
+        port = _free_port(net.first)
         toml = (
             f'listen = "{net.first}"\ndatabase_listen = "{net.first}"\ndatabase_port = {port}\n'
             f'simulate_at = "{net.receivers}"\nnode_patience = {PATIENCE}\n'
@@ -195,6 +198,15 @@ def two_machines(name: str = "two") -> Iterator[Settings]:
         address(main, machine, "n2")
         MACHINES[main.state] = machine
         yield main
+
+
+def _free_port(host: str) -> int:
+    """Beside those that installations choose (`allocate_ports`), and below those of outgoing connections."""
+    for port in random.sample(range(31_500, 32_700), 1200):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise AssertionError("no free port")
 
 
 def address(main: Settings, machine: Machine, egress: str) -> None:
@@ -287,7 +299,7 @@ def question(main: Settings, sql: str, *values: object) -> Any:
         return row[0] if row else None
 
 
-def until(what: str, look: Any, patience: float = 60.0) -> None:
+def until(what: str, look: Any, patience: float = 120.0) -> None:
     """Wait for something."""
     end = time.monotonic() + patience
     while not look():

@@ -130,7 +130,8 @@ def test_on_a_full_disk_mail_waits_and_none_is_lost(receiving: Settings) -> None
         shutil.chown(folder, "thurn-mail", "thurn-mail")
         marks = {f"full{n}" for n in range(6)}
         for mark in sorted(marks):
-            assert not deliver(receiving, CROWDED, message(mark, CROWDED, 100_000))
+            # Tried again as servers do: something may still be coming to itself after the database was away.
+            _wait(lambda mark=mark: not deliver(receiving, CROWDED, message(mark, CROWDED, 100_000)))
         # Two fit. A mail in the active queue may still find room or not: wait until each has been told.
         _wait(lambda: len(marks & set(arrived(receiving))) + queued(receiving)["deferred"] == len(marks))
         assert queued(receiving)["deferred"]
@@ -153,7 +154,7 @@ def _room(folder: Path) -> int:
     return room
 
 
-def _wait(condition, seconds: float = 60) -> None:  # type: ignore[no-untyped-def]
+def _wait(condition, seconds: float = 120) -> None:  # type: ignore[no-untyped-def]
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

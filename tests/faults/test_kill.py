@@ -53,7 +53,7 @@ async def test_pause_resume_and_cancel_act_within_two_seconds(sending: Settings)
         await service.resume(db, 1, campaign)
     resumed = datetime.now(UTC)
     first = None
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while first is None:  # it is written down a moment after it happened
         assert time.monotonic() < end, "nothing is sent after it was resumed"
         async with await connect(sending, "system", autocommit=True) as db:
@@ -67,7 +67,7 @@ async def test_pause_resume_and_cancel_act_within_two_seconds(sending: Settings)
     async with await connect(sending, "system") as db:
         await service.cancel(db, 1, campaign)
     cancelled = datetime.now(UTC)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while True:
         async with await connect(sending, "system", autocommit=True) as db:
             row = await one(db, "SELECT finished_at FROM campaign WHERE id = %s", [campaign])
@@ -88,7 +88,8 @@ async def test_a_workspace_with_ten_does_not_wait_for_one_with_thousands(sending
     many, _ = await launch(sending, 3000)
     few, _ = await launch(sending, 10, workspace=row["id"], domain="inn.example")
     async with await connect(sending, "system", autocommit=True) as db:
-        while (await one(db, "SELECT count(*) AS n FROM campaign WHERE state = 'sending'"))["n"] < 2:
+        begun = "SELECT count(*) AS n FROM campaign WHERE state = 'sending' AND id = ANY(%s)"
+        while (await one(db, begun, [[many, few]]))["n"] < 2:
             await asyncio.sleep(0.1)
         assert (tallies(sending, many).get("handed_over", 0), tallies(sending, few).get("handed_over", 0)) == (0, 0)
         await db.execute("DELETE FROM hold")
