@@ -1,6 +1,5 @@
 """A web application in the test's own process, and clients that talk to it."""
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from thurn.web.app import Application, create_app
 
 BASE = "http://thurn.test"
 PASSWORD = "a long enough password"
+Post = Callable[..., Awaitable[httpx.Response]]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,17 @@ async def signed_in(
 
 
 @pytest.fixture
+def post(signed_in: tuple[httpx.AsyncClient, SignedInAs], request: pytest.FixtureRequest) -> Post:
+    """Sends a form of the test module's page, `PAGE`, or of what is below it."""
+    client, session = signed_in
+
+    async def send(path: str, **fields: str) -> httpx.Response:
+        return await client.post(f"{request.module.PAGE}{path}", data={"csrf": session.csrf, **fields})
+
+    return send
+
+
+@pytest.fixture
 async def other_workspace(system: Connection) -> int:
     """A second workspace, `other`."""
     row = await (
@@ -94,13 +105,6 @@ async def api(site: Site, system: Connection) -> AsyncIterator[httpx.AsyncClient
     _, key = await create_api_key(system, 1, "test")
     async with site.client(headers={"Authorization": f"Bearer {key}"}) as client:
         yield client
-
-
-def csrf_of(html: str) -> str:
-    """The token in a page's form."""
-    found = re.search(r'name="csrf"[^>]*value="([^"]+)"', html)
-    assert found is not None, "the form carries no CSRF token"
-    return found[1]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What must hold for every page: the rules of the house that a parser can see."""
 
+import re
 from html.parser import HTMLParser
 
 VOID = frozenset({"input", "meta", "link", "br", "hr", "img", "wbr", "rect", "path", "circle", "line", "polyline"})
@@ -98,3 +99,10 @@ def _labelled(page: Page) -> None:
             assert "sandbox" in attrs, "a mail is foreign markup"
         if tag == "svg" and attrs.get("role") == "img":
             assert attrs.get("aria-label"), "a bar says its sentence"
+
+
+def csrf_of(html: str) -> str:
+    """The token in a page's form."""
+    found = re.search(r'name="csrf"[^>]*value="([^"]+)"', html)
+    assert found is not None, "the form carries no CSRF token"
+    return found[1]

@@ -5,10 +5,9 @@ from typing import Any
 
 import httpx
 import pytest
-from page_check import check
+from page_check import check, csrf_of
 from typer.testing import CliRunner
 
-from tests.web.conftest import csrf_of
 from thurn.accounts.service import create_api_key
 from thurn.accounts.sessions import start_session
 from thurn.cli import build

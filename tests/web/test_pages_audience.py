@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+from page_check import csrf_of
 from psycopg.types.json import Jsonb
 
-from tests.web.conftest import Site, csrf_of
+from tests.web.conftest import Site
 from tests.web.test_pages_content import HOSTILE, clean_page
 from thurn.accounts.sessions import SignedInAs
 from thurn.audience import service

@@ -5,8 +5,9 @@ import re
 
 import httpx
 import pytest
+from page_check import csrf_of
 
-from tests.web.conftest import Site, csrf_of
+from tests.web.conftest import Site
 from thurn.accounts.sessions import SignedInAs
 from thurn.content import service
 from thurn.db.connect import Connection

@@ -7,10 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from page_check import check
+from page_check import check, csrf_of
 from typer.testing import CliRunner, Result
 
-from tests.web.conftest import csrf_of
 from thurn.accounts.service import create_api_key
 from thurn.accounts.sessions import start_session
 from thurn.cli import build
@@ -21,24 +20,6 @@ from thurn.settings import Settings
 
 PAGE = "/house/delivery"
 EVIL = '"><i>x</i>'
-
-
-@pytest.fixture
-async def api(site: Any, system: Connection) -> Any:
-    _, key = await create_api_key(system, 1, "operator")
-    async with site.client(headers={"Authorization": f"Bearer {key}"}) as client:
-        yield client
-
-
-@pytest.fixture
-def post(signed_in: Any) -> Callable[..., Any]:
-    client, session = signed_in
-
-    async def send(path: str, **data: str) -> httpx.Response:
-        answer: httpx.Response = await client.post(f"{PAGE}{path}", data={"csrf": session.csrf, **data})
-        return answer
-
-    return send
 
 
 async def words(client: httpx.AsyncClient, path: str) -> str:

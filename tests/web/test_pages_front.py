@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 import httpx
 import made_up
 import pytest
-from page_check import check
+from page_check import check, csrf_of
 
-from tests.web.conftest import PASSWORD, csrf_of
+from tests.web.conftest import PASSWORD
 from thurn.accounts.sessions import SignedInAs
 from thurn.db.connect import Connection
 

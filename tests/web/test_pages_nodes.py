@@ -8,9 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from page_check import check
+from page_check import check, csrf_of
 
-from tests.web.conftest import csrf_of
 from thurn.accounts.service import create_api_key
 from thurn.db.connect import Connection
 from thurn.db.fetch import one
@@ -156,14 +155,9 @@ async def test_a_name_is_a_name(signed_in: Any, api: httpx.AsyncClient, reachabl
 
 
 async def test_an_operator_sees_a_machine_has_it_leave_and_gives_it_up(
-    signed_in: Any, system: Connection, make_account: Callable[..., Any], api: httpx.AsyncClient
+    signed_in: Any, post: Any, system: Connection, make_account: Callable[..., Any], api: httpx.AsyncClient
 ) -> None:
-    client, session = signed_in
-
-    async def post(path: str, **data: str) -> httpx.Response:
-        answer: httpx.Response = await client.post(f"{PAGE}{path}", data={"csrf": session.csrf, **data})
-        return answer
-
+    client, _ = signed_in
     await system.execute(JOINED)
     await system.execute(
         """INSERT INTO campaign (workspace_id, name, from_address, state)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from page_check import check
 from typer.testing import CliRunner
 
+from tests.web.conftest import Post
 from thurn.accounts.service import create_api_key
 from thurn.accounts.sessions import SignedInAs, start_session
 from thurn.cli import build
@@ -96,14 +97,10 @@ async def test_only_operators_see_and_change_it(site: Any, system: Connection, m
 
 
 async def test_access_is_kept_sealed_asked_at_once_and_forgotten(
-    signed_in: tuple[httpx.AsyncClient, SignedInAs], system: Connection
+    signed_in: tuple[httpx.AsyncClient, SignedInAs], post: Post, system: Connection
 ):
-    client, session = signed_in
+    client, _ = signed_in
     await client.get(PAGE)
-
-    async def post(path: str, **fields: str) -> httpx.Response:
-        return await client.post(f"{PAGE}{path}", data={"csrf": session.csrf, **fields})
-
     wrong = await post("/access", provider="google", key=HOSTILE)
     assert wrong.status_code == 422
     assert "no service account" in check(wrong.text).words()

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from conftest import csrf_of
-from page_check import check
+from page_check import check, csrf_of
 from typer.testing import CliRunner
 
 from thurn.accounts.service import create_api_key

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import pytest
 from page_check import check
 from typer.testing import CliRunner, Result
 
@@ -22,17 +21,6 @@ from thurn.warmup.curve import preset
 
 PAGE = "/house/delivery/warmup"
 EVIL = '"><i>x</i>'
-
-
-@pytest.fixture
-def post(signed_in: Any) -> Callable[..., Any]:
-    client, session = signed_in
-
-    async def send(path: str, **data: str) -> httpx.Response:
-        answer: httpx.Response = await client.post(f"{PAGE}{path}", data={"csrf": session.csrf, **data})
-        return answer
-
-    return send
 
 
 async def words(client: httpx.AsyncClient, path: str = "") -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
+from page_check import csrf_of
 
-from tests.web.conftest import PASSWORD, Owner, csrf_of
+from tests.web.conftest import PASSWORD, Owner
 from thurn.accounts.sessions import SignedInAs
 from thurn.db.connect import Connection
 from thurn.db.fetch import one, rows

@@ -9,8 +9,9 @@ import httpx
 import pyotp
 import pytest
 from cryptography.exceptions import InvalidTag
+from page_check import csrf_of
 
-from tests.web.conftest import PASSWORD, Owner, csrf_of
+from tests.web.conftest import PASSWORD, Owner
 from thurn.db.connect import Connection, connect
 from thurn.db.fetch import maybe, one, rows
 from thurn.mailhost import app_passwords

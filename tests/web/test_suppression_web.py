@@ -5,8 +5,8 @@ import re
 import httpx
 import pytest
 
-from tests.web.conftest import Site, csrf_of
-from tests.web.page_check import check
+from tests.web.conftest import Site
+from tests.web.page_check import check, csrf_of
 from thurn.accounts.service import create_api_key
 from thurn.accounts.sessions import SignedInAs
 from thurn.audience import service, suppression
