@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,20 @@ asyncio.run(main())
 """
 
 
+@asynccontextmanager
+async def _running(code: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that is killed at the end, whatever happens."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
 async def _alone(db: Connection, since: datetime) -> None:
     """Until PostgreSQL has noticed that the killed are dead: what they had asked for may still be done, in a lock."""
     others = "SELECT count(*) AS n FROM pg_stat_activity WHERE usename = current_user AND backend_start > %s"
@@ -304,23 +319,17 @@ async def test_kill_9_of_writer_and_loader_loses_no_hit_and_doubles_none(
     answered = 0
     began = (await one(system, "SELECT clock_timestamp() AS now"))["now"]
     for life in range(4):
-        load = await asyncio.create_subprocess_exec(sys.executable, "-c", LOAD, str(clean.state))
         start = life * 1_000_000
-        write = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", WRITE, str(clean.state), str(sent.campaign), deliveries, str(start),
-            stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        assert write.stdout is not None
-        last = int(await write.stdout.readline())  # it has begun; how long that takes is the machine's affair
-        until = time.monotonic() + 0.8 + life * 0.13
-        while last - start < 150 or time.monotonic() < until:
-            last = int(await asyncio.wait_for(write.stdout.readline(), 60))
-        os.kill(write.pid, signal.SIGKILL)
-        rest = (await write.stdout.read()).decode().split("\n")
+        writes = (WRITE, str(clean.state), str(sent.campaign), deliveries, str(start))
+        async with _running(LOAD, str(clean.state)), _running(*writes) as write:
+            assert write.stdout is not None
+            last = int(await write.stdout.readline())  # it has begun; how long that takes is the machine's affair
+            until = time.monotonic() + 0.8 + life * 0.13
+            while last - start < 150 or time.monotonic() < until:
+                last = int(await asyncio.wait_for(write.stdout.readline(), 60))
+            os.kill(write.pid, signal.SIGKILL)
+            rest = (await write.stdout.read()).decode().split("\n")
         last = max([last, *(int(word) for word in rest[:-1] if word)])
-        os.kill(load.pid, signal.SIGKILL)
-        await write.wait()
-        await load.wait()
         answered += last - start
     await _alone(system, began)
     while await load_spool(clean, system):
