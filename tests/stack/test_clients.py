@@ -150,14 +150,20 @@ def writer(settings: Settings, address: str, password: str, service: str = "subm
         yield client
 
 
-def writes(client: smtplib.SMTP, address: str) -> bool:
+def writes(client: smtplib.SMTP, sender: str, recipient: str) -> bool:
     """Whether a mail is taken; if not, the session is over."""
-    assert client.mail(address)[0] == 250
-    code, words = client.rcpt(XAVER)
+    assert client.mail(sender)[0] == 250
+    code, words = client.rcpt(recipient)
     if code != 250:
         over(client, code, words)
         return False
     return client.data(message("x"))[0] == 250
+
+
+def arrived(settings: Settings, address: str, mails: int) -> None:
+    """Wait until a mailbox that nobody has looked into holds so many."""
+    local, _, domain = address.partition("@")
+    wait_for(lambda: len(list((settings.state / "mail" / domain).glob(f"{local}.*/Maildir/new/*"))) == mails, 60)
 
 
 def over(client: smtplib.SMTP, code: int, words: bytes) -> None:
@@ -252,42 +258,45 @@ def test_who_hands_in_mail_is_out_with_the_password_and_nobody_else_is(stack: Se
         )
         own = every.enter_context(writer(stack, leaver, PASSWORD))
         neighbour = every.enter_context(writer(stack, RESI, PASSWORD))
-        assert writes(lost, leaver)
+        assert writes(lost, leaver, leaver)
         for client in (begun, halfway):
             assert client.mail(leaver)[0] == 250
-        assert halfway.rcpt(XAVER)[0] == 250
+        assert halfway.rcpt(leaver)[0] == 250
         change(stack, "DELETE FROM app_password WHERE secret_hash = %s", digest(ANTON + leaver))
         assert shown_out(stack, leaver) == 0, "a process of Postfix's is not ended: it may serve another by then"
-        assert not writes(lost, leaver)
-        over(begun, *begun.rcpt(XAVER))
+        assert not writes(lost, leaver, leaver)
+        over(begun, *begun.rcpt(leaver))
         over(halfway, *halfway.data(message("never taken")))
-        assert [writes(client, leaver) for client in (kept, own)] == [True, True]
-        assert writes(neighbour, RESI)
+        assert [writes(client, leaver, leaver) for client in (kept, own)] == [True, True]
+        assert writes(neighbour, RESI, leaver)
         change(
             stack,
             "UPDATE app_password SET expires_at = now() - interval '1 second' WHERE secret_hash = %s",
             digest(BERTA + leaver),
         )
-        assert not writes(kept, leaver)
-        assert writes(own, leaver)
+        assert not writes(kept, leaver, leaver)
+        assert writes(own, leaver, leaver)
         hashed = PasswordHasher().hash(f"new {PASSWORD}")
         change(stack, "UPDATE mailbox SET password_hash = %s WHERE address = %s", hashed, leaver)
-        assert not writes(own, leaver)
+        assert not writes(own, leaver, leaver)
         new, held = (every.enter_context(writer(stack, leaver, f"new {PASSWORD}")) for _ in range(2))
-        assert writes(new, leaver), "also in a process whose last session was refused"
+        assert writes(new, leaver, leaver), "also in a process whose last session was refused"
+        arrived(stack, leaver, 6)
         change(stack, "UPDATE mailbox SET enabled = false WHERE address = %s", leaver)
-        assert not writes(new, leaver)
+        assert not writes(new, leaver, leaver)
         change(stack, "UPDATE mailbox SET enabled = true WHERE address = %s", leaver)
-        assert writes(held, leaver), "what was not refused while it was disabled goes on"
-        assert writes(neighbour, RESI)
+        assert writes(held, leaver, leaver), "what was not refused while it was disabled goes on"
+        assert writes(neighbour, RESI, leaver)
+        arrived(stack, leaver, 8)
 
 
 def test_webmail_hands_in_nothing_after_its_sign_out(stack: Settings, leaver: str) -> None:
     change(stack, "UPDATE app_password SET scope = 'webmail' WHERE secret_hash = %s", digest(ANTON + leaver))
     with writer(stack, leaver, ANTON + leaver, "webmail_smtp") as client:
-        assert writes(client, leaver)
+        assert writes(client, leaver, leaver)
         change(stack, "DELETE FROM app_password WHERE secret_hash = %s", digest(ANTON + leaver))
-        assert not writes(client, leaver)
+        assert not writes(client, leaver, leaver)
+    arrived(stack, leaver, 1)
 
 
 def test_a_wrong_guess_does_not_change_which_password_opened_a_session(stack: Settings, leaver: str) -> None:
@@ -296,9 +305,10 @@ def test_a_wrong_guess_does_not_change_which_password_opened_a_session(stack: Se
         with pytest.raises(smtplib.SMTPAuthenticationError):
             client.login(leaver, "wrong")
         client.login(leaver, ANTON + leaver)
-        assert writes(client, leaver)
+        assert writes(client, leaver, leaver)
         change(stack, "DELETE FROM app_password WHERE secret_hash = %s", digest(ANTON + leaver))
-        assert not writes(client, leaver)
+        assert not writes(client, leaver, leaver)
+    arrived(stack, leaver, 1)
 
 
 def test_a_process_that_is_no_session_of_dovecots_is_left_alone(stack: Settings, leaver: str) -> None:
