@@ -16,6 +16,7 @@ import dns.query
 import dnslib
 from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
+import thurn.settings
 from thurn.dns.authority import text_of
 from thurn.dns.records import Record
 from thurn.dns.records import data as in_zone
@@ -93,8 +94,22 @@ class Knot:
     secret: str
 
     def holds(self, name: str, kind: str) -> set[str]:
-        reply = dns.query.tcp(dns.message.make_query(name, kind), "127.0.0.1", port=self.port, timeout=5)
+        reply = dns.query.tcp(dns.message.make_query(name, kind), "127.0.0.1", port=self.port, timeout=60)
         return {text_of(rdata) for rrset in reply.answer for rdata in rrset}
+
+
+def _free() -> int:
+    """A port that is still free when the server comes to listen: of a block that nobody else in this run has."""
+    start = thurn.settings.port_of(thurn.settings.first_block())
+    for port in range(start, start + 32):
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            try:
+                tcp.bind(("127.0.0.1", port))
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError("no port is free")
 
 
 @contextmanager
@@ -102,9 +117,7 @@ def knot_serving() -> Iterator[Knot]:
     """Knot with the zone brotzeit.example, in which others have records already."""
     folder = Path(tempfile.mkdtemp(prefix="knot-", dir="/tmp"))
     secret = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3I="
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _free()
     (folder / "zone").write_text(
         "$ORIGIN brotzeit.example.\n@ 60 SOA ns1 hostmaster 1 60 60 600 60\n@ 60 NS ns1\nns1 60 A 127.0.0.1\n"
         '@ 60 TXT "site-verification=1"\n@ 60 TXT "v=spf1 include:" "news.example -all"\n@ 60 MX 1 old.example.\n'
@@ -121,7 +134,7 @@ def knot_serving() -> Iterator[Knot]:
         ["knotd", "-c", folder / "knot.conf"], stdout=(folder / "log").open("w"), stderr=subprocess.STDOUT
     )
     server = Knot(port, secret)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while True:
         try:
             assert server.holds("brotzeit.example", "NS")
@@ -131,5 +144,5 @@ def knot_serving() -> Iterator[Knot]:
             time.sleep(0.05)
     yield server
     process.terminate()
-    process.wait(10)
+    process.wait(60)
     shutil.rmtree(folder)

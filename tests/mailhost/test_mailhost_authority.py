@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 import dnslib
@@ -29,9 +29,24 @@ class World:
     port: int
 
     def authority(self, *, public: bool = False) -> Authority:
-        return Authority(
-            make_resolver([("127.0.0.1", self.port)], timeout=1.0), port=self.port, public=public, patience=0.3
-        )
+        resolver = make_resolver([("127.0.0.1", self.port)], timeout=60.0)
+        return Authority(resolver, port=self.port, public=public, patience=60.0)  # nobody here is silent
+
+
+@contextmanager
+def on_one_port(resolver: Zone, ns1: Zone, ns2: Zone) -> Iterator[int]:
+    with ExitStack() as stack:
+        for _ in range(20):  # the port that is free at one address may be taken at another
+            with ExitStack() as tried:
+                _, port = tried.enter_context(serving(resolver))
+                try:
+                    for address, zone in (("127.0.0.2", ns1), ("127.0.0.3", ns2)):
+                        tried.enter_context(serving(zone, address, port))
+                except OSError:
+                    continue
+                stack.push(tried.pop_all())
+                break
+        yield port
 
 
 @pytest.fixture
@@ -39,9 +54,7 @@ def world() -> Iterator[World]:
     """Three servers on three addresses and one port; the resolver still has the record of yesterday."""
     resolver, ns1, ns2 = Zone(), Zone(), Zone()
     with ExitStack() as stack:
-        _, port = stack.enter_context(serving(resolver))
-        for address, zone in (("127.0.0.2", ns1), ("127.0.0.3", ns2)):
-            stack.enter_context(serving(zone, address, port))
+        port = stack.enter_context(on_one_port(resolver, ns1, ns2))
         resolver.authoritative = False
         resolver.held["brotzeit.example", "NS"] = [dnslib.NS("ns1.host.example"), dnslib.NS("ns2.host.example")]
         resolver.held["ns1.host.example", "A"] = [dnslib.A("127.0.0.2")]
@@ -107,10 +120,10 @@ async def test_a_silent_dns_ends_within_the_bound(monkeypatch: pytest.MonkeyPatc
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         server = ("silent", "127.0.0.1", silent.getsockname()[1])
-        way = Authority(make_resolver([server[1:]], timeout=5.0), [server], patience=5.0)
+        way = Authority(make_resolver([server[1:]], timeout=60.0), [server], patience=60.0)
         start = time.monotonic()
         look = await check.look_by(way, Facts("brotzeit.example", "bounce.brotzeit.example", (), "mail.x.example"))
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
     assert {found.level for found in look.checks} == {"unknown"}
 
 

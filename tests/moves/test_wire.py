@@ -108,7 +108,7 @@ def test_a_byte_now_and_then_does_not_keep_us(serve: Callable[..., int]) -> None
     started = time.monotonic()
     with pytest.raises(Trouble, match="answer"):
         ask(serve(drip))
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize(
