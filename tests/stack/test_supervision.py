@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,14 +36,31 @@ def test_a_daemon_that_is_killed_comes_back(stack: Settings, role: str) -> None:
     pid = status(stack)[role].process.pid
     assert pid
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: status(stack)[role].process.pid not in {pid, None} and status(stack)[role].ok, seconds=60)
+    wait_for(lambda: status(stack)[role].process.pid not in {pid, None} and status(stack)[role].ok)
+
+
+def test_guard_is_well_only_when_the_daemons_can_ask_it(stack: Settings) -> None:
+    """Also when the one before it, which was killed, has just given a sign of life."""
+    pid = status(stack)["guard"].process.pid
+    assert pid
+    beat = stack.state / "run" / "guard.alive"
+    os.kill(pid, signal.SIGKILL)
+
+    def well() -> bool:
+        beat.touch()
+        guard = status(stack)["guard"]
+        return guard.ok and guard.process.pid != pid
+
+    wait_for(well)
+    for door in ("guard", "guard_policy", "guard_maps"):
+        socket.create_connection(("127.0.0.1", stack.port[door]), 60).close()
 
 
 def test_mail_flows_after_everything_was_killed_at_once(stack: Settings) -> None:
     for role in status(stack).values():
         if role.process.pid:
             os.kill(role.process.pid, signal.SIGKILL)
-    wait_for(lambda: all(status(stack)[role].ok for role in ROLES), seconds=60)
+    wait_for(lambda: all(status(stack)[role].ok for role in ROLES))
     assert fetch(stack, RESI, send(stack, STRANGER, RESI))
 
 
@@ -54,7 +72,7 @@ def test_a_second_up_changes_nothing(stack: Settings) -> None:
 
 def test_down_leaves_nothing_behind_and_up_finds_the_data_again(state: Path) -> None:
     start_stack(state, ["db", "redis", "out"])
-    assert len(of_state(state)) > 10
+    wait_for(lambda: len(of_state(state)) > 10)  # Postfix is there before the last of its helpers
     assert down(state) == 0, "an orderly stop left processes"
     assert of_state(state) == []
     assert not list(state.glob("run/ctl/*.pid"))
@@ -127,10 +145,25 @@ def test_an_unknown_role_is_named(state: Path) -> None:
 def test_only_masters_and_those_who_become_somebody_else_keep_root(stack: Settings) -> None:
     allowed = {"master", "dovecot", "log", "config", "imap", "pop3", "managesieve", "lmtp", "auth", "auth-worker"}
     supervisor = int((stack.state / PIDFILE).read_text())
-    for pid in of_state(stack.state):
-        process = Path(f"/proc/{pid}")
-        try:
-            owner, name = process.stat().st_uid, (process / "comm").read_text().strip()
-        except FileNotFoundError:
-            continue
-        assert owner != 0 or pid == supervisor or name in allowed, f"{name} runs as root"
+
+    def others() -> dict[int, str]:
+        found = {}
+        for pid in of_state(stack.state):
+            process = Path(f"/proc/{pid}")
+            try:
+                if process.stat().st_uid == 0 and pid != supervisor:
+                    found[pid] = (process / "comm").read_text().strip()
+            except OSError:  # it has just ended
+                continue
+        return {pid: name for pid, name in found.items() if name not in allowed}
+
+    kept = others()
+
+    def none_keeps_it() -> bool:
+        """Whoever is starting becomes somebody else in a moment."""
+        left = others()
+        for pid in set(kept) - set(left):
+            del kept[pid]
+        return not kept
+
+    wait_for(none_keeps_it)

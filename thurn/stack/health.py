@@ -32,6 +32,10 @@ def _ours(role: str, settings: Settings) -> str:
         return "gives no sign of life"
     if role == "web":
         return _http(LOOPBACK, settings.port["web"], "/healthz")
+    if role == "guard":  # a sign of life may be left of one that was killed; the daemons wait for this one's answers
+        for door in ("guard", "guard_policy", "guard_maps"):
+            with socket.create_connection((LOOPBACK, settings.port[door]), _PATIENCE):
+                pass
     return ""
 
 
