@@ -97,16 +97,27 @@ def own_filter(settings: Settings, address: str, script: str) -> Iterator[None]:
 def learnt(settings: Settings) -> dict[str, int]:
     """How many mails each class of the domain's filter has learnt."""
 
-    def redis(*command: str) -> str:
-        password = Secrets(settings.state).ensure("redis")
-        return subprocess.run(
-            ["redis-cli", "-p", str(settings.port["redis"]), *command],
-            capture_output=True, text=True, check=True, env={"REDISCLI_AUTH": password},
-        ).stdout  # fmt: skip
-
     found = {"learns_spam": 0, "learns_ham": 0}
-    for key in redis("--scan", "--pattern", f"RS{DOMAIN}*").split():
-        if redis("TYPE", key).strip() == "hash":
+    for key in _memory(settings):
+        if "_" not in key.removeprefix(f"RS{DOMAIN}"):  # those of single words are RS<domain>_<number>: hundreds
             for what in found:
-                found[what] += int(redis("HGET", key, what).strip() or 0)
+                found[what] += int(_redis(settings, "HGET", key, what).strip() or 0)
     return found
+
+
+def unlearn(settings: Settings) -> None:
+    """The domain's filter knows nothing any more."""
+    if keys := _memory(settings):
+        _redis(settings, "DEL", *keys)
+
+
+def _memory(settings: Settings) -> list[str]:
+    return _redis(settings, "--scan", "--pattern", f"RS{DOMAIN}*").split()
+
+
+def _redis(settings: Settings, *command: str) -> str:
+    password = Secrets(settings.state).ensure("redis")
+    return subprocess.run(
+        ["redis-cli", "-p", str(settings.port["redis"]), *command],
+        capture_output=True, text=True, check=True, env={"REDISCLI_AUTH": password},
+    ).stdout  # fmt: skip

@@ -3,9 +3,10 @@
 import http.client
 import smtplib
 import uuid
+from collections.abc import Iterator
 
 import pytest
-from spamworld import forget, hand_in, learnt, list_sender, query, wish
+from spamworld import forget, hand_in, learnt, list_sender, query, unlearn, wish
 from stackworld import (
     APOSTROPHE,
     DOMAIN,
@@ -26,8 +27,18 @@ from thurn.spam.reasons import reasons
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept(stack: Settings) -> None:
+def nothing_kept(stack: Settings) -> Iterator[None]:
     forget(stack)
+    yield
+    forget(stack)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_learnt(stack: Settings) -> Iterator[None]:
+    """What other tests taught the filter judges nothing here, and what is taught here nothing of theirs."""
+    unlearn(stack)
+    yield
+    unlearn(stack)
 
 
 def test_every_mail_gets_a_verdict_and_shows_its_score(stack: Settings) -> None:
@@ -44,13 +55,14 @@ def test_every_mail_gets_a_verdict_and_shows_its_score(stack: Settings) -> None:
 
 
 def test_suspicious_mail_is_put_off_once_and_taken_when_it_comes_again(stack: Settings) -> None:
-    hand_in(stack, [RESI], 4)
+    stranger, other = (f"{uuid.uuid4().hex}@elsewhere.example" for _ in range(2))  # whom Rspamd has not met
+    hand_in(stack, [RESI], 4, sender=stranger)
     actions = [row["action"] for row in query(stack, "SELECT action FROM spam_verdict ORDER BY id")]
     assert actions[0] == "soft reject"
     assert actions[-1] == "no action"
     query(stack, "DELETE FROM spam_verdict")
     wish(stack, RESI, greylist=False)
-    hand_in(stack, [RESI], 4)
+    hand_in(stack, [RESI], 4, sender=other)
     assert [row["action"] for row in query(stack, "SELECT action FROM spam_verdict")] == ["no action"]
 
 
@@ -150,7 +162,7 @@ def test_mail_to_a_bounce_host_is_never_refused_as_spam(stack: Settings) -> None
 
 def test_rspamd_learns_from_nobody_without_its_password(stack: Settings) -> None:
     for path in ("/learnspam", "/learnham"):
-        link = http.client.HTTPConnection("127.0.0.1", stack.port["rspamd"], timeout=10)
+        link = http.client.HTTPConnection("127.0.0.1", stack.port["rspamd"], timeout=60)
         link.request("POST", path, message("lesson"))
         assert link.getresponse().status in {401, 403}
         link.close()
@@ -159,7 +171,7 @@ def test_rspamd_learns_from_nobody_without_its_password(stack: Settings) -> None
 @pytest.mark.parametrize("path", ["/spam/ask", "/spam/tell", "/spam/hold"])
 def test_guard_hears_only_rspamd_and_takes_no_nonsense(stack: Settings, path: str) -> None:
     def post(body: bytes, secret: str) -> int:
-        link = http.client.HTTPConnection("127.0.0.1", stack.port["guard"], timeout=10)
+        link = http.client.HTTPConnection("127.0.0.1", stack.port["guard"], timeout=60)
         link.request("POST", path, body, {"Authorization": f"Bearer {secret}"})
         status = link.getresponse().status
         link.close()
@@ -201,7 +213,7 @@ def moved(settings: Settings, address: str, mark: str, source: str, target: str)
 
 
 def teach(settings: Settings, what: str, address: str, text: str) -> None:
-    link = http.client.HTTPConnection("127.0.0.1", settings.port["rspamd"], timeout=10)
+    link = http.client.HTTPConnection("127.0.0.1", settings.port["rspamd"], timeout=60)
     headers = {"Password": Secrets(settings.state).ensure("rspamd"), "Deliver-To": address}
     link.request("POST", f"/learn{what}", message(uuid.uuid4().hex, text), headers)
     assert link.getresponse().status in {200, 204, 208}  # 204: it knows as much already
