@@ -40,7 +40,7 @@ class Behind:
 
     def ask(self, method: str, host: str, path: str, **how: object) -> httpx.Response:
         """As a browser out there, whom the proxy names."""
-        with httpx.Client(verify=self.context, timeout=30) as browser:
+        with httpx.Client(verify=self.context, timeout=60) as browser:
             request = browser.build_request(method, f"https://127.0.0.1:{self.port}{path}", **how)  # type: ignore[arg-type]
             request.headers["Host"] = host
             request.headers["X-Forwarded-For"] = CLIENT
@@ -81,7 +81,7 @@ def behind() -> Iterator[Behind]:
     finally:
         if process is not None:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
         down(state)
         shutil.rmtree(state)
         shutil.rmtree(folder)

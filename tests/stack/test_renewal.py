@@ -53,6 +53,11 @@ def nothing(line: str) -> None:
     """dnslib would print every question."""
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @dataclass(frozen=True)
 class Edge:
     """Where Caddy speaks TLS, and whom to trust."""
@@ -62,7 +67,7 @@ class Edge:
 
     def shown(self, host: str) -> x509.Certificate:
         """The certificate for a host, which must hold now."""
-        link = socket.create_connection(("127.0.0.1", self.port), 30)
+        link = socket.create_connection(("127.0.0.1", self.port), 60)
         with link, self.context.wrap_socket(link, server_hostname=host) as secure:
             der = secure.getpeercert(binary_form=True)
         assert der is not None
@@ -97,10 +102,12 @@ def edge() -> Iterator[Edge]:
                     env=os.environ | {"HOME": str(state), "XDG_DATA_HOME": str(state), "XDG_CONFIG_HOME": str(state)},
                 )  # fmt: skip
             context = ssl.create_default_context(cafile=str(state / "root.pem"))
-            wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", https)) == 0)
-            yield Edge(https, context)
-            process.terminate()
-            process.wait(10)
+            try:
+                wait_for(lambda: listens(https))
+                yield Edge(https, context)
+            finally:
+                process.terminate()
+                process.wait(60)
     finally:
         names.stop()
         names.server.server_close()
@@ -125,6 +132,6 @@ def test_a_certificate_that_lives_for_seconds_is_renewed_while_people_come_and_g
         seen.add(edge.shown(HOST).serial_number)  # and each time it must hold
         return len(seen) >= 3
 
-    wait_for(renewed, 3 * LIFETIME)
+    wait_for(renewed, 8 * LIFETIME)
     with pytest.raises((ssl.SSLError, OSError)):
         edge.shown(STRANGER)

@@ -60,7 +60,7 @@ def secret(stack: Settings, address: str) -> str:
 
 @contextmanager
 def browser(stack: Settings) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.webmail_url, timeout=30, follow_redirects=False) as client:
+    with httpx.Client(base_url=stack.webmail_url, timeout=60, follow_redirects=False) as client:
         yield client
 
 
@@ -279,9 +279,11 @@ def test_the_portals_script_is_not_offered_among_webmails_filters(stack: Setting
         read_until_ok(client)
         client.sendall(b'PUTSCRIPT "thurn" {%d+}\r\n%s\r\n' % (len(script), script))
         read_until_ok(client)
-    with browser(stack) as client_:
-        opened(client_, stack, RESI)
-        page = client_.get("/?_task=settings&_action=plugin.managesieve").text
+        with browser(stack) as client_:
+            opened(client_, stack, RESI)
+            page = client_.get("/?_task=settings&_action=plugin.managesieve").text
+        client.sendall(b'DELETESCRIPT "thurn"\r\n')  # as other tests expect to find the mailbox
+        read_until_ok(client)
     assert "filtersetslist" in page
     assert "thurn" not in page.partition('id="filtersetslist"')[2].partition("</table>")[0]
 

@@ -30,7 +30,7 @@ class Php:
 
     def told(self, path: str, **headers: str) -> bytes:
         """What PHP would know about a request."""
-        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         link.request("GET", path, headers=headers)
         assert link.getresponse().status == 502, "nobody answers"
         return self.heard[-1]
@@ -59,8 +59,8 @@ def php(request: pytest.FixtureRequest) -> Iterator[Php]:
                 return
             with link:
                 said = b""
-                while not said.endswith(_END):
-                    said += link.recv(65536)
+                while not said.endswith(_END) and (part := link.recv(65536)):
+                    said += part
                 found.heard.append(said)
 
     threading.Thread(target=serve, daemon=True).start()
@@ -69,14 +69,14 @@ def php(request: pytest.FixtureRequest) -> Iterator[Php]:
         stdout=subprocess.DEVNULL, stderr=(state / "log").open("wb"),
         env=os.environ | {"HOME": str(state), "XDG_DATA_HOME": str(state), "XDG_CONFIG_HOME": str(state)},
     )  # fmt: skip
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
         assert process.poll() is None, (state / "log").read_text()
         assert time.monotonic() < end
         time.sleep(0.05)
     yield found
     process.terminate()
-    process.wait(10)
+    process.wait(60)
     listening.close()
     log = (state / "log").read_text()
     shutil.rmtree(state)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 import pytest
-from stackworld import DOMAIN, RESI, STRANGER, XAVER, Outside, fetch, message, smtp, wait_for
+from stackworld import DOMAIN, RESI, STRANGER, XAVER, Outside, all_moved, fetch, message, smtp, wait_for
 
 from thurn.db.connect import conninfo, make_pool
 from thurn.feedback.lmtp import serve_lmtp
@@ -81,12 +81,14 @@ async def test_a_reply_to_a_bounce_address_reaches_the_reply_to_mailbox_and_coun
     mail = await asyncio.to_thread(fetch, stack, XAVER, mark)
     assert b"a secret" in mail
     assert b"X-Thurn-Reply: forwarded by mail.thurn.example" in mail
+    await asyncio.to_thread(wait_for, lambda: outcomes(stack, sent))  # committed after it was forwarded
     assert outcomes(stack, sent) == ["replied"]
     with psycopg.connect(conninfo(stack, "system")) as db:
         row = db.execute("SELECT effect, raw FROM incoming_report WHERE campaign_id = %s", [sent.campaign]).fetchone()
     assert row == (f"A reply. It was forwarded to {XAVER}.", None)
     # The mailbox's owner has it sent on to the bounce address again: it ends here.
     await hand_in(stack, sent.verp, "X-Thurn-Reply: forwarded by mail.thurn.example")
+    await asyncio.to_thread(wait_for, lambda: all_moved(stack))
     assert outcomes(stack, sent) == ["replied"]
 
 

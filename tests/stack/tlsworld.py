@@ -36,13 +36,13 @@ def offer(version: ssl.TLSVersion, ciphers: str = EVERYTHING) -> ssl.SSLContext:
 def shaken(port: int, before: str, context: ssl.SSLContext, host: str = "localhost") -> Iterator[ssl.SSLSocket]:
     """A connection after its handshake; ssl.SSLError (or a closed connection) where there was none."""
     if before == "smtp":
-        with smtplib.SMTP("127.0.0.1", port, "pc.example", timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", port, "pc.example", timeout=60) as client:
             client._host = host  # type: ignore[attr-defined]  # what smtplib names in SNI
             client.starttls(context=context)
             assert isinstance(client.sock, ssl.SSLSocket)
             yield client.sock
         return
-    with socket.create_connection(("127.0.0.1", port), 30) as link:
+    with socket.create_connection(("127.0.0.1", port), 60) as link:
         if before == "imap":
             _until(link, b"* OK")
             link.sendall(b"a STARTTLS\r\n")
@@ -69,7 +69,7 @@ def renegotiates(port: int, before: str, host: str = "localhost") -> bool:
     """Whether a client may have the handshake done again (a cheap way to keep a server busy)."""
     way = ["-starttls", before] if before else []
     command = ["openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{port}", "-servername", host, *way]
-    done = subprocess.run(command, input=b"R\n", capture_output=True, timeout=30, check=False)
+    done = subprocess.run(command, input=b"R\n", capture_output=True, timeout=60, check=False)
     said = done.stdout + done.stderr
     assert b"RENEGOTIATING" in said, said
     return b"error" not in said.partition(b"RENEGOTIATING")[2]
