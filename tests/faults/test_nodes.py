@@ -93,7 +93,7 @@ async def test_two_machines_keep_to_a_campaigns_speed_together_and_one_alone_tak
         times = sent()["mail.house.example"]
         return any(n > speed / 2 * (at - asked + BURST) for n, at in enumerate(times, 1))
 
-    until("both send, each its part", both_for_a_while)
+    until("both send, each its part", both_for_a_while, patience=120)
     second.kill()
     until("the first one takes the other's part, too", more_than_half, patience=120)
     async with await connect(main, "system") as db:

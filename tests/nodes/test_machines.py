@@ -1,19 +1,18 @@
-"""Machines in the database: what each may take, who shares what, and how one is let go or given up."""
+"""Machines in the database: what each may take, and how one is let go or given up."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.nodes.conftest import keeper, number
 from thurn.campaigns.snapshot import snapshot
 from thurn.db.connect import Connection, connect, conninfo
 from thurn.db.fetch import maybe, one, rows
 from thurn.delivery import egress
-from thurn.delivery.board import Board
 from thurn.delivery.claims import Claim, Lane, begin_life, claim
 from thurn.delivery.egress_check import look
 from thurn.delivery.fold import fold
@@ -29,47 +28,12 @@ from thurn.settings import Settings
 from thurn.stack.supervision import Process, Supervisor
 
 MakeCampaign = Callable[..., Awaitable[int]]
-HEARD = "UPDATE node SET able = true, seen_at = now() + interval '1 hour'"  # however long the test takes
-
-
-@pytest.fixture
-async def joined(clean: Settings, system: Connection, tmp_path: Path) -> Settings:
-    """A machine `two` that has joined, with a sending address `n2` in the pool; its settings."""
-    state = tmp_path / "two"
-    (state / "secrets").mkdir(parents=True)
-    (state / "run" / "ctl").mkdir(parents=True)
-    (state / "secrets" / "db-node").write_text("p\n")
-    await system.execute(
-        """INSERT INTO node (name, login, verifier, state, joined_at, seen_at, able)
-           VALUES ('two', 'thurn_node_two', 'p', 'joined', now(), now(), true)"""
-    )
-    await system.execute("INSERT INTO node (name, state, seen_at, able) VALUES ('main', 'joined', now(), true)")
-    await system.execute("INSERT INTO egress (name, node, bind4) VALUES ('n2', 'two', '127.0.0.2')")
-    await system.execute(
-        "INSERT INTO pool_egress (pool_id, egress_id) SELECT p.id, e.id FROM pool p, egress e WHERE e.name = 'n2'"
-    )
-    keeper(clean).look()
-    url = f"host={clean.state}/db/run dbname=thurn"
-    return Settings(state=state, node="two", joined="http://main.example", database_url=url, hostname="two.example")
-
-
-def keeper(settings: Settings) -> Watch:
-    """The first machine's, whose cluster takes root at its word."""
-    url = f"host={settings.state}/db/run user=postgres dbname=thurn"
-    found = Watch(settings)
-    found._settings = settings.model_copy(update={"database_url": url})
-    found._settings.__dict__.pop("port", None)
-    return found
 
 
 async def take(settings: Settings, campaign: int, n: int, egress: int) -> list[Claim]:
     async with await connect(settings, "system", autocommit=True) as db:
         life = await begin_life(db, settings.node, first=not settings.joined)
         return await claim(db, Lane(1, campaign, "other"), life, n, egress)
-
-
-async def number(system: Connection, name: str) -> int:
-    return int((await one(system, "SELECT id FROM egress WHERE name = %s", [name]))["id"])
 
 
 async def states(system: Connection, campaign: int) -> dict[str, int]:
@@ -183,69 +147,6 @@ def test_a_lease_becomes_unknown_only_by_its_own_attempt() -> None:
     back = advance(replace(change.entry), Fact("delivered", datetime.now(UTC)))
     assert back is not None
     assert back.tallies == {"unknown": -1, "delivered": 1}
-
-
-async def test_an_egress_of_a_machine_that_lives_counts_and_one_of_a_silent_machine_does_not(
-    clean: Settings, system: Connection, joined: Settings
-) -> None:
-    await system.execute(HEARD)
-    await system.execute("UPDATE pool_egress SET rank = 1 WHERE egress_id = (SELECT id FROM egress WHERE name = 'n2')")
-    two = await number(system, "n2")
-    lane = Lane(1, 7, "google", speed=60.0)
-
-    async def boards() -> tuple[Board, Board]:
-        here, there = Board(), Board()
-        await here.read(system, "main", frozenset({"e1"}))
-        await there.read(system, "two", frozenset({"n2"}))
-        return here, there
-
-    here, there = await boards()
-    assert (here.pool(lane), there.pool(lane)) == ((), ((two, 100),)), "the lower rank is over there"
-    assert (here.parts([lane]), there.parts([lane])) == ({7: 0}, {7: 60})
-    for harm, mend in (
-        ("UPDATE node SET able = false WHERE name = 'two'", HEARD),
-        ("UPDATE node SET seen_at = now() - interval '1 minute' WHERE name = 'two'", HEARD),
-        ("UPDATE egress SET enabled = false WHERE name = 'n2'", "UPDATE egress SET enabled = true"),
-    ):
-        await system.execute(harm)  # type: ignore[arg-type]
-        here, _ = await boards()
-        assert here.pool(lane) == ((1, 100),), harm
-        await system.execute(mend)  # type: ignore[arg-type]
-    await system.execute("UPDATE pool_egress SET rank = 2")
-    here, there = await boards()
-    assert here.pool(lane) == ((1, 100),)
-    assert there.pool(lane) == ((two, 100),)
-    assert here.parts([lane]) == there.parts([lane]) == {7: 30}, "the campaign's speed is divided"
-    await system.execute("UPDATE pool_egress SET weight = 25 WHERE egress_id = %s", [two])
-    here, there = await boards()
-    assert (here.parts([lane]), there.parts([lane])) == ({7: 48}, {7: 12}), "by weight"
-    assert here.parts([Lane(1, 8, "google")]) == {}, "without a limit nothing is divided"
-
-
-async def test_a_machine_that_can_do_less_than_its_part_leaves_the_rest_to_the_others(
-    clean: Settings, system: Connection, joined: Settings
-) -> None:
-    two = await number(system, "n2")
-    await system.execute(HEARD)
-    await system.execute(
-        "INSERT INTO provider_limit (egress_id, provider, rate_per_minute) VALUES (%s, 'google', 10)", [two]
-    )
-    google, other = Lane(1, 7, "google", speed=600.0), Lane(1, 7, "other", speed=600.0)
-
-    async def parts(*waiting: Lane) -> list[dict[int, float]]:
-        here, there = Board(), Board()
-        await here.read(system, "main", frozenset({"e1"}))
-        await there.read(system, "two", frozenset({"n2"}))
-        return [here.parts(waiting), there.parts(waiting)]
-
-    assert await parts(google) == [{7: 590}, {7: 10}]
-    assert await parts(google, other) == [{7: 300}, {7: 300}], "elsewhere it can do more"
-    # Its keeper says nothing, but its sender runs: it takes nothing, for the other one takes all.
-    await system.execute("UPDATE node SET seen_at = now() - interval '1 minute' WHERE name = 'two'")
-    assert await parts(google) == [{7: 600}, {7: 0}]
-    # Nobody else can send: it goes on by itself, silent or not.
-    await system.execute("UPDATE egress SET enabled = false WHERE name = 'e1'")
-    assert await parts(google) == [{7: 0}, {7: 600}]
 
 
 async def test_operators_hear_of_a_silent_machine_and_when_it_is_back(system: Connection, joined: Settings) -> None:
