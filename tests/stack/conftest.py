@@ -10,6 +10,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from argon2 import PasswordHasher
 from dnslib.server import DNSLogger, DNSServer
+from spamworld import unlearn
 from stackworld import (
     DOMAIN,
     MAILBOXES,
@@ -26,6 +27,8 @@ from stackworld import (
 from thurn.db.connect import conninfo
 from thurn.settings import Settings
 from thurn.stack.control import down, start_stack
+
+_BEGUN: set[Path] = set()  # files whose tests use the stack
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +53,17 @@ def stack() -> Iterator[Settings]:
 
 @pytest.fixture(autouse=True)
 def settled(request: pytest.FixtureRequest) -> None:
-    """Whoever uses the stack finds its queues empty: no mail of an earlier test arrives in a later one."""
-    if "stack" in request.fixturenames:
-        settle(request.getfixturevalue("stack"))
+    """Whoever uses the stack finds its queues empty: no mail of an earlier test arrives in a later one.
+
+    And each file finds spam filters that have learnt nothing, whichever files came before.
+    """
+    if "stack" not in request.fixturenames:
+        return
+    stack = request.getfixturevalue("stack")
+    settle(stack)
+    if request.path not in _BEGUN:
+        _BEGUN.add(request.path)
+        unlearn(stack)
 
 
 def print_nothing(line: str) -> None:
