@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import ssl
 import stat
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from thurn.cli import stack as commands
-from thurn.settings import load_settings
+from thurn.settings import Settings, allocate_ports, load_settings
 from thurn.stack import checks, tls
 from thurn.stack.files import Directory, File, place
+from thurn.stack.health import probe
 from thurn.stack.processes import of_state
 
 SHORT = Path("/tmp/short")
@@ -146,6 +149,21 @@ def test_down_of_an_installation_that_never_ran_is_no_error(tmp_path: Path, runn
     client, app = runner
     assert client.invoke(app, ["down", "--state", str(tmp_path)]).exit_code == 0
     assert of_state(tmp_path) == []
+
+
+def test_guard_is_well_only_when_the_daemons_can_ask_it(tmp_path: Path) -> None:
+    """Whatever sign of life is left of one that was killed."""
+    settings = Settings(state=tmp_path)
+    allocate_ports(settings)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "guard.alive").touch()
+    with ExitStack() as doors:
+        for door in ("guard", "guard_policy", "guard_maps"):
+            assert "refused" in probe("guard", settings)
+            doors.enter_context(socket.create_server(("127.0.0.1", settings.port[door])))
+        assert probe("guard", settings) == ""
+    (tmp_path / "run" / "guard.alive").unlink()
+    assert probe("guard", settings) == "gives no sign of life"
 
 
 def test_a_database_that_does_not_answer_is_said_in_words(tmp_path: Path, runner: tuple[CliRunner, Typer]) -> None:

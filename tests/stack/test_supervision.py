@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -37,23 +36,6 @@ def test_a_daemon_that_is_killed_comes_back(stack: Settings, role: str) -> None:
     assert pid
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: status(stack)[role].process.pid not in {pid, None} and status(stack)[role].ok)
-
-
-def test_guard_is_well_only_when_the_daemons_can_ask_it(stack: Settings) -> None:
-    """Also when the one before it, which was killed, has just given a sign of life."""
-    pid = status(stack)["guard"].process.pid
-    assert pid
-    beat = stack.state / "run" / "guard.alive"
-    os.kill(pid, signal.SIGKILL)
-
-    def well() -> bool:
-        beat.touch()
-        guard = status(stack)["guard"]
-        return guard.ok and guard.process.pid != pid
-
-    wait_for(well)
-    for door in ("guard", "guard_policy", "guard_maps"):
-        socket.create_connection(("127.0.0.1", stack.port[door]), 60).close()
 
 
 def test_mail_flows_after_everything_was_killed_at_once(stack: Settings) -> None:
