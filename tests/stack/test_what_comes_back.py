@@ -35,6 +35,8 @@ async def feedback_role(stack: Settings) -> AsyncIterator[None]:
     async with make_pool(stack, "system", size=2) as pool:
         server = await serve_lmtp(stack, pool)
         yield
+        # Nobody is left in the middle of a session: Postfix would wait for minutes.
+        await asyncio.to_thread(wait_for, lambda: all_moved(stack))
         server.close()
 
 
