@@ -33,7 +33,7 @@ def compose(sender: str, recipient: str, subject: str, text: str, signers: Seque
     for field in head.replace(b"\r\n ", b"\n ").split(b"\r\n"):
         name, _, value = field.partition(b":")
         fields.append(Header.of(name.decode(), value.replace(b"\n ", b"\r\n ").decode().strip()))
-    signatures = sign_message(signers, fields, body, int(time.time())) if signers else b""
+    signatures = sign_message(signers, fields, body, int(time.time()))
     return b"".join([signatures, *(field.raw for field in fields), b"\r\n", body])
 
 

@@ -69,7 +69,8 @@ def transports(
     """
     next_hop = f"[{receivers}]:{ports['sim_smtp']}" if simulate else ""
     door = f"[{postfix.inner_door(listen, ports['smtp'])}]:{ports['smtp']}" if people else next_hop
-    away = [name for name in PROVIDERS if name != LOCAL]
+    # The servers of no known provider first: they are the most, and Postfix reads on from line to line.
+    away = [OTHER, *(name for name in PROVIDERS if name not in (LOCAL, OTHER))]
     lines = [
         rf"/^b\.{name}\.{provider}\./ {other}-{provider}:{next_hop}"
         for name, other in sorted(instead.items())
@@ -89,8 +90,8 @@ def transports(
         here = _here(plan, egress.name, ports, next_hop)
         lines += [
             rf"if /^b\.{egress.name}\./",
-            rf"/^b\.{egress.name}\.{LOCAL}\./ {egress.name}-{LOCAL}:{door}",
             *(rf"/^b\.{egress.name}\.{provider}\./ {egress.name}-{provider}:{here}" for provider in away),
+            rf"/^b\.{egress.name}\.{LOCAL}\./ {egress.name}-{LOCAL}:{door}",
             "endif",
         ]
     first = plan.direct[0].name
@@ -125,6 +126,7 @@ def _main(
         "mynetworks": "127.0.0.1/32",
         "smtpd_relay_restrictions": "permit_mynetworks, reject",
         "smtpd_recipient_restrictions": "",
+        "smtpd_reject_unlisted_recipient": "no",  # nobody lives here
         # Mail comes here as it is to leave, with whole addresses: nobody asks trivial-rewrite about each in the header.
         "local_header_rewrite_clients": "",
         "smtpd_peername_lookup": "no",
