@@ -3,12 +3,14 @@
 import math
 import sys
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from thurn.audience.csvfile import NotCsv
+from thurn.cli import mailbox_portal
 from thurn.cli.common import Json, State, Workspace, emit, fail, in_workspace
 from thurn.cli.mailhost import Address, mailbox
 from thurn.db.connect import Connection
@@ -24,7 +26,9 @@ app_password = typer.Typer(no_args_is_help=True, help="App passwords of mailboxe
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands, and those of `mailbox` that are in mailhost.py."""
+    """Add the commands of this group, and of `mailbox` from other files: `thurn mailbox` loads this one alone."""
+    mailbox_portal.add_to(mailbox)
+    import_module("thurn.cli.removed")  # hangs its commands into `mailbox`
     app.add_typer(mailbox, name="mailbox")
     app.add_typer(alias, name="alias")
     app.add_typer(app_password, name="app-password")

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from thurn.cli import mailbox_portal
 from thurn.cli.common import Json, State, Workspace, emit, in_workspace
 from thurn.db.connect import Connection
 from thurn.dns.check import check_domain
@@ -29,9 +28,7 @@ PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    mailbox_portal.add_to(mailbox)
     import_module("thurn.cli.domains")  # hangs its commands into `domain`
-    import_module("thurn.cli.removed")  # and this into `mailbox`
     app.add_typer(domain, name="domain")
 
 
