@@ -1,7 +1,6 @@
 """Accounts, signing in and keys."""
 
 import asyncio
-import statistics
 import time
 
 import pytest
@@ -82,10 +81,11 @@ async def test_an_unknown_address_reads_and_takes_as_long_as_a_wrong_password(sy
         result = await try_to(system, "wrong password", email)
         return time.perf_counter() - start, result
 
-    known = [await timed("anna@brotzeit.example") for _ in range(5)]
-    unknown = [await timed("nobody@brotzeit.example") for _ in range(5)]
+    # In turn, and the quickest of each: what else the machine does slows both alike, and only ever slows.
+    tries = [(await timed("anna@brotzeit.example"), await timed("nobody@brotzeit.example")) for _ in range(5)]
+    known, unknown = [a for a, _ in tries], [b for _, b in tries]
     assert known[0][1] == unknown[0][1]
-    ratio = statistics.median(t for t, _ in known) / statistics.median(t for t, _ in unknown)
+    ratio = min(t for t, _ in known) / min(t for t, _ in unknown)
     assert 0.3 < ratio < 3
 
 
@@ -95,18 +95,19 @@ async def test_a_hostile_address_is_just_unknown(system: Connection, anna: int, 
 
 
 async def test_guessing_one_address_gets_slow_and_the_right_password_waits_too(system: Connection, anna: int) -> None:
-    for n in range(5):
-        result = await try_to(system, "wrong", ip=f"192.0.2.{n}")
-        assert isinstance(result, sessions.SignInRefused)
-        assert result.wait == 0
-    waits = []
-    for n in range(3):
-        slowed = await try_to(system, PASSWORD)
-        assert isinstance(slowed, sessions.SignInRefused)
-        waits.append(slowed.wait)
-        await system.execute(
-            "INSERT INTO guard_failure VALUES ('203.0.113.9', 'anna@brotzeit.example', %s, 'web')", [str(n)]
-        )
+    waits: list[int] = []
+    async with system.transaction():  # in which time stands still: a second may pass between two tries here
+        for n in range(5):
+            result = await try_to(system, "wrong", ip=f"192.0.2.{n}")
+            assert isinstance(result, sessions.SignInRefused)
+            assert result.wait == 0
+        for n in range(3):
+            slowed = await try_to(system, PASSWORD)
+            assert isinstance(slowed, sessions.SignInRefused)
+            waits.append(slowed.wait)
+            await system.execute(
+                "INSERT INTO guard_failure VALUES ('203.0.113.9', 'anna@brotzeit.example', %s, 'web')", [str(n)]
+            )
     assert waits == sorted(waits)
     assert 1 <= waits[0] < waits[-1] <= 60
     await system.execute("UPDATE guard_failure SET at = at - interval '61 seconds'")

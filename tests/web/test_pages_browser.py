@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.browser]
 
 RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
 WIDTHS = (1440, 390)
+PATIENCE = 60_000  # milliseconds; the machine may be busy
 
 
 @pytest.fixture
@@ -44,7 +45,9 @@ async def chromium() -> AsyncIterator[Browser]:
     found = shutil.which("chromium")
     assert found, "apt-get install chromium"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        browser = await playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-gpu"], timeout=PATIENCE
+        )
         yield browser
         await browser.close()
 
@@ -58,7 +61,9 @@ async def bakery(system: Connection, make_account: Any) -> dict[str, int]:
 
 async def enter(chromium: Browser, address: str, faults: list[str], **options: Any) -> Page:
     """A window in which Anna has signed in; what the console complains about goes to `faults`."""
-    page = await (await chromium.new_context(**options)).new_page()
+    context = await chromium.new_context(**options)
+    context.set_default_timeout(PATIENCE)
+    page = await context.new_page()
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
     await page.goto(f"{address}/sign-in")

@@ -80,7 +80,7 @@ async def test_no_transaction_is_open_while_the_other_server_is_waited_for(
                 else api.post(f"/api/v1/relays/{number}/try")
             )
         waiting = asyncio.create_task(asked)
-        await asyncio.wait_for(connected.wait(), 20)
+        await asyncio.wait_for(connected.wait(), 60)
         others = """SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
                     AND xact_start IS NOT NULL AND backend_type = 'client backend'"""
         open_ones = await rows(system, others)
