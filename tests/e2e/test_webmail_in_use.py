@@ -81,8 +81,13 @@ def opens(settings: Settings, address: str, password: str) -> bool:
 async def sort_bills(page: Page, base: str) -> None:
     """A filter: what has “Invoice” in its subject goes to Archive."""
     await page.goto(f"{base}?_task=settings&_action=plugin.managesieve")
+    await page.wait_for_load_state("networkidle")
     await page.locator("#layout-content a.create").click()
     form = page.frame_locator("iframe[name=filter-box]")
+    await form.locator("#_name").wait_for()
+    frame = page.frame(name="filter-box")
+    assert frame is not None
+    await frame.wait_for_load_state("networkidle")
     await form.locator("#_name").fill("Bills")
     await form.locator("input[name='_rule_target[0][]']").fill("Invoice")
     await form.locator("select[name='_action_mailbox[0]']").select_option("Archive")
@@ -93,6 +98,7 @@ async def sort_bills(page: Page, base: str) -> None:
 async def be_away(page: Page, base: str) -> None:
     """An answer to everybody who writes."""
     await page.goto(f"{base}?_task=settings&_action=plugin.managesieve-vacation")
+    await page.wait_for_load_state("networkidle")
     await page.locator("#vacation_subject").fill("Away until Monday")
     await page.locator("#vacation_reason").fill("The ovens rest.")
     await page.locator("#vacation_status").select_option("on")
@@ -163,6 +169,7 @@ async def test_leaving_the_portal_closes_webmail_that_is_open_in_another_window(
     other = await page.context.new_page()
     await other.goto(f"{house.settings.url}/mailbox")
     await other.get_by_role("button", name="Sign out").click()
+    await other.wait_for_url(re.compile("/mailbox/sign-in"), timeout=PATIENCE)
     began = time.monotonic()
     await page.reload()
     await page.wait_for_url(re.compile("/mailbox/sign-in"), timeout=PATIENCE)
