@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import e2e_full as full
 import e2e_house as furniture
 import pytest
 from e2e_house import House
@@ -106,8 +107,8 @@ async def bakery(installation: Settings) -> dict[str, Any]:
     await furniture.launch(house, numbers["cancelled"])
     await house.do(lambda db: furniture.campaigns.cancel(db, house.id, numbers["cancelled"]))
     await furniture.mailbox(house, "anna@bakery.example", "Anna Lindner")
-    await furniture.reported(house, "bakery.example")
-    await furniture.belongings(house, "anna@bakery.example")
+    await full.reported(house, "bakery.example")
+    await full.belongings(house, "anna@bakery.example")
     await furniture.mailbox(house, f"{'bestellungen.und.fragen' * 2}.nebenan@bakery.example")
     file = installation.state / "sim" / "customers.csv"
     file.write_text("E-Mail,First name\nmia@gmx.example,Mia\nnobody,Nobody\nmia@gmx.example,Mia again\n")
@@ -120,7 +121,7 @@ async def bakery(installation: Settings) -> dict[str, Any]:
     delivery = await house.row("SELECT min(id) AS id FROM delivery WHERE campaign_id = %s", [numbers["sent"]])
     last = await house.row("SELECT max(id) AS id FROM contact_import")
     dead = await house.row("SELECT min(id) AS id FROM suppression WHERE address LIKE 'unknown.%%'")
-    many = await furniture.many_boxes(house, "bakery.example")
+    many = await full.many_boxes(house, "bakery.example")
     return {"house": house, **many, "draft": drafted, "template": template, "list": everybody, **numbers} | {
         "contact": bounced["id"],
         "import": last["id"],
@@ -128,10 +129,10 @@ async def bakery(installation: Settings) -> dict[str, Any]:
         "returned": await furniture.returned(house),
         "mailbox": "anna@bakery.example",
         "delivery": delivery["id"],
-        "move": await furniture.moved(house),
-        **await furniture.fed(house),
-        "trace": await furniture.traced(house),
-        "held": await furniture.held(house, "anna@bakery.example"),
+        "move": await full.moved(house),
+        **await full.fed(house),
+        "trace": await full.traced(house),
+        "held": await full.held(house, "anna@bakery.example"),
     }
 
 

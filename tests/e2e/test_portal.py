@@ -10,6 +10,7 @@ import uuid
 from email.utils import formatdate
 from typing import Any
 
+import e2e_full as full
 import e2e_house as furniture
 import pyotp
 import pytest
@@ -149,7 +150,7 @@ async def test_axe_lets_every_page_of_the_portal_pass_and_none_is_too_wide(ready
     await page.get_by_role("button", name="Sign in").click()
     await page.get_by_role("heading", name="Your mailbox").wait_for()
     assert await walk(page, [f"{ready.settings.url}/mailbox{path}" for path in PAGES]) == []
-    await furniture.held(ready, address)
+    await full.held(ready, address)
     rule = await ready.do(
         lambda db: one(
             db,

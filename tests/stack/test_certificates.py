@@ -10,20 +10,42 @@ import smtplib
 import socket
 import ssl
 import stat
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 import tlsworld
-from acme import Authority, pebble
-from argon2 import PasswordHasher
+from acme import pebble
+from certworld import (
+    AUTOCONFIG,
+    DOMAIN,
+    ELSEWHERE,
+    MAIL,
+    MAIL_OF_DOMAIN,
+    RESI,
+    STRANGER,
+    STS,
+    UNPROVEN,
+    WEB,
+    WEBMAIL,
+    Installation,
+    certificate,
+    everywhere,
+    files_of,
+    furnish,
+    get,
+    new,
+    restart_edge,
+    rows,
+    serial,
+    shows,
+    thurn,
+    trusting,
+    unchecked,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from stackworld import PASSWORD, wait_for
@@ -34,27 +56,10 @@ from thurn.dns.check import check_domain
 from thurn.dns.facts import key_in_use, key_to_come
 from thurn.mail.tokens import TrackingTokens
 from thurn.secrets import Secrets
-from thurn.settings import Settings, allocate_ports, load_settings
+from thurn.settings import allocate_ports, load_settings
 from thurn.simulate import client
 from thurn.stack.control import down, start_stack, up
-from thurn.stack.supervision import Supervisor
 from thurn.tracking.host import link_base
-
-WEB, MAIL, DOMAIN = "thurn.brotzeit.example", "mail.thurn.example", "brotzeit.example"
-WEBMAIL = f"webmail.{MAIL}"
-MAIL_OF_DOMAIN, STS, AUTOCONFIG = f"mail.{DOMAIN}", f"mta-sts.{DOMAIN}", f"autoconfig.{DOMAIN}"
-STRANGER, UNPROVEN = "autoconfig.stranger.example", "autoconfig.hoped-for.example"
-ELSEWHERE = f"autodiscover.{DOMAIN}"  # a host of ours by its name, but DNS leads to another server
-RESI = f"resi@{DOMAIN}"
-
-
-@dataclass(frozen=True)
-class Installation:
-    settings: Settings
-    context: ssl.SSLContext  # trusts the authority and nobody else
-
-    def port(self, service: str) -> int:
-        return self.settings.port[service]
 
 
 @pytest.fixture(scope="module")
@@ -80,79 +85,9 @@ def installation() -> Iterator[Installation]:
         shutil.rmtree(folder)
 
 
-def furnish(settings: Settings) -> None:
-    with psycopg.connect(conninfo(settings, "system")) as db:
-        db.execute(
-            """INSERT INTO domain (workspace_id, name, bounce_host, proven_at) VALUES
-                 (1, 'hoped-for.example', 'bounce.hoped-for.example', NULL),
-                 (1, 'brotzeit.example', 'bounce.brotzeit.example', now())"""
-        )
-        db.execute(
-            """INSERT INTO mailbox (workspace_id, domain_id, address, password_hash)
-               SELECT 1, id, %s, %s FROM domain WHERE name = %s""",
-            [RESI, PasswordHasher().hash(PASSWORD), DOMAIN],
-        )
-    here = [WEB, MAIL, WEBMAIL, MAIL_OF_DOMAIN, STS, AUTOCONFIG, STRANGER, UNPROVEN]
-    records = [{"name": name, "type": "A", "value": "127.0.0.1"} for name in here]
-    client.publish(settings, [*records, {"name": ELSEWHERE, "type": "A", "value": "192.0.2.9"}])
-
-
-def trusting(authority: Authority, folder: Path) -> ssl.SSLContext:
-    (folder / "root.pem").write_text(authority.root())
-    return ssl.create_default_context(cafile=str(folder / "root.pem"))
-
-
-def serial(at: Installation, port: int, host: str, starttls: str = "") -> int:
-    """The serial of the certificate shown for `host`, which must hold; `starttls`: the protocol spoken first."""
-    if starttls == "smtp":
-        with smtplib.SMTP("127.0.0.1", port, "pc.example", timeout=120) as plain:
-            plain._host = host  # what smtplib names in SNI and checks
-            plain.starttls(context=at.context)
-            return shown(plain.sock)
-    with socket.create_connection(("127.0.0.1", port), 120) as link:
-        if starttls == "sieve":
-            answer = link.recv(4096)
-            while b"OK" not in answer:
-                answer += link.recv(4096)
-            link.sendall(b"STARTTLS\r\n")
-            assert link.recv(4096).startswith(b"OK")
-        with at.context.wrap_socket(link, server_hostname=host) as secure:
-            return shown(secure)
-
-
-def shown(link: object) -> int:
-    return certificate(link).serial_number
-
-
-def certificate(link: object) -> x509.Certificate:
-    assert isinstance(link, ssl.SSLSocket)
-    der = link.getpeercert(binary_form=True)
-    assert der is not None
-    return x509.load_der_x509_certificate(der)
-
-
-def shows(at: Installation, port: int, host: str, starttls: str = "") -> int | None:
-    try:
-        return serial(at, port, host, starttls)
-    except (ssl.SSLError, OSError):
-        return None
-
-
-MAIL_PORTS = [("imaps", ""), ("pop3s", ""), ("submissions", ""), ("submission", "smtp"), ("smtp", "smtp"),
-              ("managesieve", "sieve")]  # fmt: skip
-
-
-def everywhere(at: Installation, host: str) -> set[int | None]:
-    return {shows(at, at.port(service), host, starttls) for service, starttls in MAIL_PORTS}
-
-
 @pytest.mark.parametrize("host", [WEB, MAIL, WEBMAIL, MAIL_OF_DOMAIN, STS, AUTOCONFIG])
 def test_each_of_our_hosts_gets_a_certificate_in_its_name(installation: Installation, host: str) -> None:
     wait_for(lambda: shows(installation, installation.port("https"), host))
-
-
-def files_of(at: Installation, host: str) -> list[Path]:
-    return list((at.settings.state / "edge/data/certificates").glob(f"*/{host}/*"))
 
 
 @pytest.mark.parametrize("host", [STRANGER, UNPROVEN, ELSEWHERE, "127.0.0.1.example", f"a.{WEB}", f"www.{DOMAIN}"])
@@ -213,13 +148,6 @@ def test_plain_http_leads_to_https(installation: Installation, host: str) -> Non
     assert f"Location: https://{host}:{installation.port('https')}/w/main?q=1\r\n" in answer
 
 
-def get(at: Installation, host: str, path: str) -> str:
-    link = socket.create_connection(("127.0.0.1", at.port("https")), 120)
-    with link, at.context.wrap_socket(link, server_hostname=host) as secure:
-        secure.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        return secure.makefile("rb").read().decode(errors="replace")
-
-
 def test_the_web_interface_is_on_its_own_host_only(installation: Installation) -> None:
     page = get(installation, WEB, "/sign-in")
     assert page.startswith("HTTP/1.1 200")
@@ -247,16 +175,6 @@ def test_browsers_get_modern_tls_only(installation: Installation) -> None:
 @pytest.mark.parametrize("path", ["/edge/known-host?domain=x", "/config/", "/admin", "/internal", "/%2e%2e/guard"])
 def test_what_daemons_ask_is_not_to_be_reached_from_outside(installation: Installation, path: str) -> None:
     assert get(installation, WEB, path).startswith("HTTP/1.1 404")
-
-
-def rows(at: Installation, query: str) -> list[Any]:
-    with psycopg.connect(conninfo(at.settings, "system")) as db:
-        return db.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
-
-
-def thurn(at: Installation, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [str(Path(sys.executable).with_name("thurn")), *arguments, "--state", str(at.settings.state)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_a_look_at_every_host_says_what_clients_get_and_where_it_is_used(installation: Installation) -> None:
@@ -371,25 +289,6 @@ def test_a_renewed_certificate_waits_while_dane_names_only_the_old_key(installat
         wait_for(lambda: key_to_come(at.settings) == "")
         assert key_in_use(at.settings) != old_key
         db.execute("DELETE FROM tlsa_seen")
-
-
-def unchecked(at: Installation) -> ssl.SSLContext:
-    """For a client that connects to `localhost`."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
-def new(at: Installation, host: str, before: set[int | None]) -> bool:
-    now = everywhere(at, host)
-    return len(now) == 1 and None not in now and not now & before
-
-
-def restart_edge(at: Installation) -> None:
-    supervisor = Supervisor(at.settings.state)
-    supervisor.stop("edge")
-    wait_for(lambda: supervisor.processes()["edge"].state == "stopped")
-    up(at.settings, ["edge"], wait=True)
 
 
 def test_a_domain_that_leaves_takes_its_name_and_key_along(installation: Installation) -> None:
