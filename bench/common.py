@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,23 @@ def cpu_seconds(state: Path, others: dict[str, int] | None = None) -> dict[str, 
         group: sum(sum(map(int, processes[pid][11:15])) for pid in _tree(root, processes)) / _TICKS
         for group, root in {**_roots(state), **(others or {})}.items()
     }
+
+
+def pin(state: Path, cores: dict[str, set[int]], others: dict[int, set[int]] | None = None) -> None:
+    """Let each role's processes, and what they start, run on these cores only; `others` by process id."""
+    processes = _processes()
+    wanted = {pid: cores[role] for role, root in _roots(state).items() for pid in _tree(root, processes)}
+    for pid, where in {**wanted, **(others or {})}.items():
+        for task in _tasks(pid):
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(task, where)
+
+
+def _tasks(pid: int) -> list[int]:
+    try:
+        return [int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir()]
+    except FileNotFoundError:
+        return []
 
 
 def resident(state: Path) -> dict[str, int]:

@@ -3,8 +3,10 @@
 Ours is timed from the launch (snapshot, claim, render, two DKIM signatures, hand-over, ledger) until the log has been
 read back and every delivery stands as delivered. The peer is timed until the queue is empty again. The remote side of
 both is Postfix's smtp-sink. The same without the signatures, which the peer does not make either. All go twice, there
-and back, because a queue file costs the more, the more of them were deleted in the last minutes (ext4). Writes
-var/bench/send.json.
+and back, because a queue file costs the more, the more of them were deleted in the last minutes (ext4).
+
+On two cores that all share, the ratio says how much CPU time our part adds. Whether it is what a mail waits for is
+asked apart: Postfix and the remote side on one core, ours or smtp-source on the other. Writes var/bench/send.json.
 """
 
 import argparse
@@ -23,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from common import analyze, cpu_seconds, difference, resident, save
+from common import analyze, cpu_seconds, difference, pin, resident, save
 
 from thurn.campaigns import service
 from thurn.db.connect import Connection, connect
@@ -35,6 +37,7 @@ from thurn.secrets import Secrets
 from thurn.settings import Settings
 from thurn.stack.control import down, start_stack
 
+APART = {0}, {1}  # the cores of Postfix and the remote side, and of everything else
 ROLES = ["db", "out", "feedback", "worker", "sender"]
 PARAGRAPH = "<p>The bakers of this town get up at two so that there is bread at six, whatever the weather does. </p>\n"
 HTML = (
@@ -147,7 +150,7 @@ async def another(settings: Settings, domain: str) -> int:
         return await campaign_of(db, domain, int((template or {})["id"]))
 
 
-@dataclass
+@dataclass(eq=False)
 class Sums:
     """All rounds of one kind."""
 
@@ -180,13 +183,19 @@ def run(recipients: int, state: Path) -> dict[str, Any]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     signed, plain, peers = Sums(), Sums(), Sums()
+    plain_apart, peers_apart = Sums(), Sums()
     peak: dict[str, int] = {}
     size = 0
     try:
         first = asyncio.run(prepare(settings, recipients))
-        for kind in (signed, plain, peers, peers, plain, signed):
+        rounds = (signed, plain, peers, peers, plain, signed, plain_apart, peers_apart, peers_apart, plain_apart)
+        for kind in rounds:
+            if kind is plain_apart and not kind.mails:
+                mail, rest = APART
+                cores = {role: mail if role == "out" else rest for role in ROLES}
+                pin(state, cores, {sink.pid: mail, os.getpid(): rest})
             before = cpu_seconds(state, {"smtp-sink": sink.pid})
-            if kind is peers:
+            if kind in (peers, peers_apart):
                 size = size or mean_size(settings)
                 seconds = peer(settings, recipients, size)
             else:
@@ -206,6 +215,10 @@ def run(recipients: int, state: Path) -> dict[str, Any]:
         "unit": "mails a second", "ours": round(signed.rate, 1), "peer": round(peers.rate, 1),
         "ratio": round(signed.rate / peers.rate, 3), "cpu_ms_per_mail": signed.each(),
         "unsigned": {"ours": round(plain.rate, 1), "ratio": ratio, "cpu_ms_per_mail": plain.each()},
+        "unsigned_apart": {
+            "ours": round(plain_apart.rate, 1), "peer": round(peers_apart.rate, 1),
+            "ratio": round(plain_apart.rate / peers_apart.rate, 3), "cpu_ms_per_mail": plain_apart.each(),
+        },
         "peer_cpu_ms_per_mail": peers.each(), "resident_kib_peak": peak,
     }  # fmt: skip
 
