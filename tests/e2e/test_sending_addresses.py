@@ -16,6 +16,7 @@ from thurn.delivery import egress
 from thurn.simulate import client
 from thurn.simulate.store import read
 from thurn.stack.control import status
+from thurn.stack.out_plan import load_plan
 from thurn.stack.postfix_out import TRANSPORTS
 from thurn.warmup import service as warmup
 
@@ -86,7 +87,8 @@ async def test_addresses_come_and_go_in_mid_campaign_and_a_suspension_holds_what
 
     # The receivers stand still: Postfix holds mail with open connections, the rest waits behind them.
     await db.execute("UPDATE provider_limit SET connections = 3")
-    await until("the limit is loaded", lambda: "e2-google unix - - n - 3 smtp" in master.read_text())
+    # Written down when Postfix has been told.
+    await until("the limit is loaded", lambda: load_plan(settings.state).limits("e2", "google").connections == 3)
     receivers = status(settings)["simulate"].process.pid
     assert receivers
     more = [f"plain.{n}.held@gmail.example" for n in range(300)]
