@@ -19,12 +19,14 @@ from thurn.delivery.fold import fold
 from thurn.delivery.ledger import Entry, Fact, advance
 from thurn.delivery.outcomes import Outcome, append
 from thurn.nodes import gate, service
-from thurn.nodes.fence import Fence
+from thurn.nodes.fence import AWAY, FENCED, Fence
 from thurn.nodes.jobs import watch
 from thurn.nodes.token import Token
 from thurn.nodes.watch import Watch, let_go
 from thurn.problems import Conflict, Invalid
 from thurn.settings import Settings
+from thurn.stack import control
+from thurn.stack.control import RoleStatus, StackError
 from thurn.stack.supervision import Process, Supervisor
 
 MakeCampaign = Callable[..., Awaitable[int]]
@@ -316,3 +318,34 @@ def test_a_token_proves_and_seals_and_nothing_else_does() -> None:
     for text in ("", "a.b", f"{token}x", f"{token.id}.", "../../etc.passwd", "\0"):
         with pytest.raises(ValueError, match="not a token"):
             Token(text)
+
+
+def test_whoever_starts_a_machine_that_may_not_send_yet_waits_for_it_or_is_told_why(
+    joined: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Back after a while, its keeper stops `out` until it has reached the database."""
+    mark = joined.state / FENCED
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text(AWAY)
+    monkeypatch.setattr(
+        control, "role_status", lambda _, __, found: RoleStatus(found, "ok" if found.state == "running" else "-")
+    )
+    states = ["stopped", "stopped", "starting", "running"]
+
+    def processes(_: Supervisor) -> dict[str, Process]:
+        if states[0] == "starting":
+            mark.unlink()
+        return {"out": Process(states.pop(0), 1, None)}
+
+    monkeypatch.setattr(Supervisor, "processes", processes)
+    control.wait_until_healthy(joined, Supervisor(joined.state), ["out"])
+    assert states == []
+
+    mark.write_text(AWAY)
+    monkeypatch.setattr(control, "_PATIENCE", 0.3)
+    monkeypatch.setattr(Supervisor, "processes", lambda _: {"out": Process("stopped", 0, None)})
+    with pytest.raises(StackError, match="sends nothing, so “out” is kept stopped: the database cannot be reached"):
+        control.wait_until_healthy(joined, Supervisor(joined.state), ["out"])
+    mark.unlink()
+    with pytest.raises(StackError, match="does not come up"):
+        control.wait_until_healthy(joined, Supervisor(joined.state), ["out"])

@@ -12,6 +12,7 @@ import psycopg
 
 from thurn.db.connect import conninfo
 from thurn.db.migrate import migrate, newest_revision, prepare_database
+from thurn.nodes.fence import FENCED
 from thurn.nodes.gate import refusal
 from thurn.settings import Settings, load_settings
 from thurn.stack.checks import complaints
@@ -142,7 +143,9 @@ def wait_until_healthy(settings: Settings, supervisor: Supervisor, wanted: Seque
     failing_since: dict[str, float] = {}
     waiting = list(wanted)
     while waiting:
+        fenced = _fenced(settings.state)
         processes = supervisor.processes()
+        fenced = fenced or _fenced(settings.state)
         for role in list(waiting):
             found = role_status(role, settings, processes.get(role))
             now = time.monotonic()
@@ -154,7 +157,9 @@ def wait_until_healthy(settings: Settings, supervisor: Supervisor, wanted: Seque
             elif found.process.state == "running":  # `starting` may be the next try of one that fails
                 failing_since.pop(role, None)
             hopeless = role in failing_since and now - failing_since[role] > _FAILING
-            if hopeless or found.process.state == "stopped" or now > deadline:
+            # Back after a while, a further machine keeps `out` stopped until it has reached the database.
+            stopped = found.process.state == "stopped" and not (role == "out" and fenced)
+            if hopeless or stopped or now > deadline:
                 raise StackError(_why(settings.state, role, found))
         time.sleep(0.1)
 
@@ -244,7 +249,20 @@ def _forget_signs_of_life(state: Path, role: str) -> None:
         sign.unlink(missing_ok=True)
 
 
+def _fenced(state: Path) -> str:
+    """Why `keeper` of a further machine has stopped `out`; empty if it has not."""
+    try:
+        return (state / FENCED).read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def _why(state: Path, role: str, found: RoleStatus) -> str:
+    if role == "out" and (why := _fenced(state)):
+        return (
+            f"This machine sends nothing, so “out” is kept stopped: {why}.\n"
+            f"It starts by itself when that is over; {state}/log/keeper.log says more."
+        )
     log = state / "log" / f"{role}.log"
     lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:] if log.exists() else []
     end = "\n".join(f"    {line}" for line in lines) or "    (it is empty)"
