@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -16,6 +17,7 @@ from thurn.mail.smtp import Session
 from thurn.mail.tokens import VerpTokens
 from thurn.secrets import Secrets
 from thurn.settings import Settings
+from thurn.stack import clock
 from thurn.stack.out_control import HELD, tend
 from thurn.stack.processes import of_state, settle, thaw
 
@@ -199,3 +201,45 @@ def test_a_queue_manager_that_was_stopped_and_forgotten_goes_on(stack: Settings)
     until(lambda: queue_manager() == (pid, "S"))
     thaw(stack.state, "out", since)
     assert since == {}
+
+
+def test_when_the_clock_was_set_back_what_waits_is_due_as_much_sooner(
+    stack: Settings, put_off: dict[str, str], outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = [7200.0]
+    monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: time.time() + ahead[0], monotonic=time.monotonic))
+    watch = clock.Clock(stack)
+    watch.look()
+    due = time.time() + ahead[0]
+    set_due(stack, put_off["gmx"], due + 1)
+    set_due(stack, put_off["google"], due + 3600)
+    watch.look()
+    assert due_of(stack, put_off["gmx"]) == pytest.approx(due + 1, abs=1), "the clock goes on as before"
+    ahead[0] = 0
+    watch.look()
+    until(lambda: len(outside.received) == 1)
+    assert due_of(stack, put_off["google"]) == pytest.approx(due + 3600 - 7200, abs=5)
+    ahead[0] = 7200
+    watch.look()
+    assert due_of(stack, put_off["google"]) == pytest.approx(due + 3600 - 7200, abs=5), "ahead again: nothing to mend"
+
+
+def test_mail_noted_by_a_clock_that_nobody_saw_set_back_is_due_now(
+    stack: Settings, put_off: dict[str, str], outside: Outside
+) -> None:
+    set_due(stack, put_off["gmx"], time.time() + 30 * 86400)
+    clock.Clock(stack).look()
+    until(lambda: len(outside.received) == 1)
+    assert due_of(stack, put_off["google"]) > time.time() + 1800, "that one is due when Postfix meant"
+
+
+def set_due(settings: Settings, queue_id: str, due: float) -> None:
+    file = path(settings, queue_id)
+    assert file is not None
+    os.utime(file, (due, due))
+
+
+def due_of(settings: Settings, queue_id: str) -> float:
+    file = path(settings, queue_id)
+    assert file is not None
+    return file.stat().st_mtime

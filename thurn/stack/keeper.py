@@ -19,6 +19,7 @@ import structlog
 from thurn.log import configure_logging
 from thurn.nodes.watch import Watch
 from thurn.settings import Settings
+from thurn.stack.clock import Clock
 from thurn.stack.files import File, place
 from thurn.stack.logrotate import rotate
 from thurn.stack.open_sessions import Doorman
@@ -117,7 +118,7 @@ def main(settings: Settings) -> None:
         signal.signal(number, stop)
     sign = settings.state / "run" / "keeper.alive"
     kept = sources(OF_NODE if settings.joined else FEATURES)
-    machines, doorman = Watch(settings), Doorman(settings)
+    machines, doorman, clock = Watch(settings), Doorman(settings), Clock(settings)
     frozen: dict[str, dict[int, float]] = {instance: {} for instance in POSTFIX}
     machines.watch()
     # The sender suspends lanes and opens them again in this table, and that should act at once.
@@ -130,6 +131,10 @@ def main(settings: Settings) -> None:
             doorman.look()
         except (psycopg.Error, OSError, subprocess.SubprocessError) as error:
             log.warning("cannot end sessions", error=str(error))
+        try:
+            clock.look()
+        except (OSError, subprocess.SubprocessError) as error:
+            log.warning("cannot bring forward what is due", error=str(error))
         for instance, since in frozen.items():
             thaw(settings.state, instance, since)
         try:
