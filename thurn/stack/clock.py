@@ -7,6 +7,7 @@ a machine starts with a dead battery and asks for the time later.
 
 import os
 import subprocess
+import threading
 import time
 
 import structlog
@@ -19,6 +20,11 @@ log = structlog.get_logger()
 _STEP = 5.0  # seconds; what NTP slews between two looks is far less
 _LONGEST = 4000.0  # seconds between two tries: Postfix's maximal_backoff_time, in both instances
 _MORE = 1.3  # out_control.py puts mail off by up to a quarter more
+
+
+def pause(seconds: float) -> None:
+    """Do nothing for so long. `time.sleep` fails under libfaketime, with which set clocks are tried."""
+    threading.Event().wait(seconds)
 
 
 class Clock:

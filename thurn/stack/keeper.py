@@ -19,7 +19,7 @@ import structlog
 from thurn.log import configure_logging
 from thurn.nodes.watch import Watch
 from thurn.settings import Settings
-from thurn.stack.clock import Clock
+from thurn.stack.clock import Clock, pause
 from thurn.stack.files import File, place
 from thurn.stack.logrotate import rotate
 from thurn.stack.open_sessions import Doorman
@@ -94,7 +94,7 @@ def wait(path: Path, before: int, seconds: float) -> None:
     """Until the next look: after `seconds`, or soon after the file at `path` has changed."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and changed_at(path) == before:
-        time.sleep(_GLANCE)
+        pause(_GLANCE)
 
 
 def changed_at(path: Path) -> int:

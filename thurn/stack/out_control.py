@@ -18,6 +18,7 @@ import structlog
 
 from thurn.db.connect import conninfo
 from thurn.settings import Settings
+from thurn.stack.clock import pause
 
 log = structlog.get_logger()
 
@@ -161,7 +162,7 @@ def _tell_qmgr(settings: Settings, request: bytes) -> None:
         client.settimeout(5)
         client.connect(str(settings.state / "out" / "queue" / "public" / "qmgr"))
         client.sendall(request)
-        time.sleep(0.05)  # qmgr reads when it has accepted; one that is gone by then was nobody
+        pause(0.05)  # qmgr reads when it has accepted; one that is gone by then was nobody
 
 
 def _write(path: Path, ids: set[str]) -> None:
