@@ -128,10 +128,21 @@ def tallies(settings: Settings, campaign: int) -> dict[str, int]:
 SETTLED = ("delivered", "bounced_hard", "bounced_soft", "failed", "unknown")
 
 
-def wait_until_settled(settings: Settings, campaign: int, recipients: int, patience: float = 300) -> dict[str, int]:
-    """Wait until the ledger has an outcome for everybody, `unknown` ones included; returns the tallies."""
-    end = time.monotonic() + patience
+def wait_until_settled(
+    settings: Settings, campaign: int, recipients: int, patience: float = 300, *, retry: float | None = None
+) -> dict[str, int]:
+    """Wait until the ledger has an outcome for everybody, `unknown` ones included; returns the tallies.
+
+    `retry`: after so many seconds, and again after as many more, do what `thurn queue retry` does.
+    """
+    begun = time.monotonic()
+    end = begun + patience
+    retried = 0
     while True:
+        if retry and time.monotonic() > begun + (retried + 1) * retry:
+            with psycopg.connect(conninfo(settings, "system")) as db:
+                db.execute("INSERT INTO queue_retry (node) VALUES (%s)", [settings.node])
+            retried += 1
         found = tallies(settings, campaign)
         if sum(found.get(measure, 0) for measure in SETTLED) >= recipients:
             return found

@@ -28,6 +28,7 @@ class Case:
     times: int = 3
     kind: str = "plain"
     roles: tuple[str, ...] = ()  # that have to be well again; none: all
+    retry: float | None = None  # seconds after which an operator asks that deferred mail be tried
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ CASES: dict[str, Case] = {
     "disk": Case(_fill_disk, times=2, kind="disk"),
     "machine": Case(_second_machine, times=3, kind="two machines"),
     "cable": Case(_cut_cable, times=3, kind="two machines"),
-    "clock": Case(_step_clock, times=4, kind="clock"),
+    # After a step forward Postfix takes its mail for so much older and puts it off for up to 67 minutes.
+    "clock": Case(_step_clock, times=4, kind="clock", retry=60),
 }
 
 
@@ -177,7 +179,7 @@ async def run(settings: Settings, name: str, recipients: int, seed: int, *, time
         kills += case.harm(settings, dice)
         _wait_until_well(settings, case, campaign, recipients)
         slowest = max(slowest, time.monotonic() - struck)
-    found = wait_until_settled(settings, campaign, recipients, patience)
+    found = wait_until_settled(settings, campaign, recipients, patience, retry=case.retry)
     truth = client.truth(settings, campaign=campaign, expected=addresses, dkim=False)
     if truth.missing or truth.duplicates:
         print(name, truth.samples, flush=True)

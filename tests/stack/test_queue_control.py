@@ -208,20 +208,36 @@ def test_when_the_clock_was_set_back_what_waits_is_due_as_much_sooner(
 ) -> None:
     ahead = [7200.0]
     monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: time.time() + ahead[0], monotonic=time.monotonic))
-    watch = clock.Clock(stack)
+    watch = clock.Clock(stack.model_copy(update={"retry_first": 900}))
     watch.look()
     due = time.time() + ahead[0]
     set_due(stack, put_off["gmx"], due + 1)
-    set_due(stack, put_off["google"], due + 3600)
+    set_due(stack, put_off["google"], due + 200)
     watch.look()
     assert due_of(stack, put_off["gmx"]) == pytest.approx(due + 1, abs=1), "the clock goes on as before"
     ahead[0] = 0
     watch.look()
     until(lambda: len(outside.received) == 1)
-    assert due_of(stack, put_off["google"]) == pytest.approx(due + 3600 - 7200, abs=5)
+    assert due_of(stack, put_off["google"]) == pytest.approx(due + 200 - 7200, abs=5)
     ahead[0] = 7200
     watch.look()
-    assert due_of(stack, put_off["google"]) == pytest.approx(due + 3600 - 7200, abs=5), "ahead again: nothing to mend"
+    assert due_of(stack, put_off["google"]) == pytest.approx(due + 200 - 7200, abs=5), "ahead again: nothing to mend"
+
+
+def test_mail_that_seemed_old_by_a_clock_ahead_waits_no_longer_than_after_its_first_try(
+    stack: Settings, put_off: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = [7200.0]
+    monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: time.time() + ahead[0], monotonic=time.monotonic))
+    watch = clock.Clock(stack)
+    watch.look()
+    for each in put_off.values():
+        set_due(stack, each, time.time() + ahead[0] + 4000)
+    ahead[0] = 0
+    watch.look()
+    now = time.time()
+    for each in put_off.values():
+        assert now + 0.9 * stack.retry_first < due_of(stack, each) < now + 1.3 * stack.retry_first
 
 
 def test_mail_noted_by_a_clock_that_nobody_saw_set_back_is_due_now(

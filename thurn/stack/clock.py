@@ -2,10 +2,12 @@
 
 A queue file bears the time of day when its mail is due, and Postfix's daemons keep their timers by the time of day,
 too. After a clock that went ahead was set right, both would stand still for as long as it had been wrong: years, where
-a machine starts with a dead battery and asks for the time later.
+a machine starts with a dead battery and asks for the time later. The age of a mail is counted by it as well: under the
+clock that was ahead a young one seemed old, and was put off for longer than it should have been.
 """
 
 import os
+import random
 import subprocess
 import threading
 import time
@@ -51,16 +53,22 @@ class Clock:
                     log.warning("the clock was set back", instance=instance, seconds=round(back), mails=moved)
                     self._wind_up(instance)
 
-    def _bring_forward(self, instance: str, seconds: float) -> int:
-        """What is deferred, by so many seconds; returns how many mails."""
+    def _bring_forward(self, instance: str, back: float) -> int:
+        """What is deferred; returns how many mails.
+
+        After a clock set back by so many seconds each is due as much sooner, and no later than after a first try.
+        """
         moved = 0
         now = time.time()
-        latest = now + _MORE * max(_LONGEST, self._settings.retry_first)
+        first, longest = self._settings.retry_first, max(_LONGEST, self._settings.retry_first)
         for path in (self._settings.state / instance / "queue" / "deferred").rglob("*"):
             try:
                 if not path.is_file() or (due := path.stat().st_mtime) <= now:
                     continue
-                sooner = due - seconds if due - seconds <= latest else now
+                if back:
+                    sooner = min(due - back, now + first * random.uniform(1, _MORE))  # noqa: S311
+                else:
+                    sooner = due if due <= now + _MORE * longest else now
                 if sooner < due:
                     os.utime(path, (sooner, sooner))
                     moved += 1
