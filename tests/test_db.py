@@ -1,9 +1,15 @@
 """The schema and the wall between tenants."""
 
+import asyncio
+from pathlib import Path
+
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import PoolTimeout
 
-from thurn.db.connect import Connection, Pool, in_workspace
+from thurn.db.connect import DATABASE, Connection, Pool, in_workspace, make_pool
+from thurn.settings import Settings
 
 
 async def test_a_workspace_sees_only_its_own_rows(system: Connection, app_pool: Pool) -> None:
@@ -46,3 +52,20 @@ async def test_functions_with_the_owners_rights_are_for_those_who_need_them(syst
     for_operators = {"queue_campaigns", "queue_lanes", "queue_reasons", "node_figures", "node_lose", "node_people"}
     assert {name for name, row in functions.items() if row["app"]} == before_signing_in | for_operators
     assert not any(row["postfix"] for row in functions.values())
+
+
+async def test_a_pool_has_a_connection_soon_after_a_long_absence_of_the_server(settings: Settings, tmp_path: Path) -> None:
+    door = tmp_path / "run"
+    url = make_conninfo(host=str(door), port=settings.database_port, dbname=DATABASE)
+    pool = make_pool(settings.model_copy(update={"database_url": url}), "system", size=2, patience=4.0)
+    await pool.open(wait=False)
+    try:
+        with pytest.raises(PoolTimeout):
+            async with pool.connection():
+                pass
+        await asyncio.sleep(4)  # left to itself the pool would pause for eight seconds now
+        door.symlink_to(settings.state / "db" / "run")
+        async with pool.connection(timeout=3) as db:
+            assert await (await db.execute("SELECT 1 AS one")).fetchone() == {"one": 1}
+    finally:
+        await pool.close()

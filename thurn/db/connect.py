@@ -63,14 +63,21 @@ async def connect(settings: Settings, role: Role, *, autocommit: bool = False, r
     return db
 
 
-def make_pool(settings: Settings, role: Role, *, size: int = 8) -> Pool:
-    """A pool that gives rows as dicts; open it with `async with` or `await pool.open()`."""
+def make_pool(settings: Settings, role: Role, *, size: int = 8, patience: float = 30.0) -> Pool:
+    """A pool that gives rows as dicts; open it with `async with` or `await pool.open()`.
+
+    `patience`: seconds that one who asks waits for a connection, then PoolTimeout is raised.
+    """
     return AsyncConnectionPool(
         conninfo(settings, role),
         connection_class=psycopg.AsyncConnection[Row],
         kwargs={"row_factory": dict_row},
         min_size=1,
         max_size=size,
+        timeout=patience,
+        # The pool tries again after ever longer pauses. So that it has a connection soon after the server is back, it
+        # gives up early: the next who asks has it begin anew.
+        reconnect_timeout=min(patience, 10) / 2,
         check=AsyncConnectionPool.check_connection,  # one that died with the server is replaced, not handed out
         open=False,
     )

@@ -53,7 +53,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        pool = make_pool(settings, "system", size=6)
+        pool = make_pool(settings, "system", size=6, patience=4.0)
         app.state.pool = pool
         await pool.open(wait=False)
         try:

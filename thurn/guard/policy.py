@@ -30,8 +30,7 @@ CHECKS: tuple[Check, ...] = (postfix_check.check, own_mail.check, sending.check)
 
 async def serve(settings: Settings) -> asyncio.Server:
     """Listen on loopback."""
-    pool = make_pool(settings, "system", size=4)
-    pool.timeout = 4.0
+    pool = make_pool(settings, "system", size=4, patience=4.0)
     await pool.open(wait=False)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

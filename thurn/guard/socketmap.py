@@ -66,8 +66,7 @@ def _today() -> int:
 
 async def serve(settings: Settings) -> asyncio.Server:
     """Listen on loopback."""
-    pool = make_pool(settings, "system", size=4)
-    pool.timeout = 4.0
+    pool = make_pool(settings, "system", size=4, patience=4.0)
     await pool.open(wait=False)
     srs = srs_of(settings)
 
