@@ -54,7 +54,9 @@ async def test_functions_with_the_owners_rights_are_for_those_who_need_them(syst
     assert not any(row["postfix"] for row in functions.values())
 
 
-async def test_a_pool_has_a_connection_soon_after_a_long_absence_of_the_server(settings: Settings, tmp_path: Path) -> None:
+async def test_a_pool_has_a_connection_soon_after_its_server_was_away_for_long(
+    settings: Settings, tmp_path: Path
+) -> None:
     door = tmp_path / "run"
     url = make_conninfo(host=str(door), port=settings.database_port, dbname=DATABASE)
     pool = make_pool(settings.model_copy(update={"database_url": url}), "system", size=2, patience=4.0)
