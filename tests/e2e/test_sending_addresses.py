@@ -17,7 +17,7 @@ from thurn.simulate import client
 from thurn.simulate.store import read
 from thurn.stack.control import status
 from thurn.stack.out_plan import load_plan
-from thurn.stack.postfix_out import TRANSPORTS
+from thurn.stack.postfix_out import SUSPENDED, TRANSPORTS
 from thurn.warmup import service as warmup
 
 NAMES = {"127.0.0.1": "mail.brotzeit.example", "127.0.0.2": "out2.brotzeit.example", "::1": "six.brotzeit.example"}
@@ -140,13 +140,13 @@ async def quick_days(ready: House) -> AsyncIterator[None]:
 async def seen_by_the_sender(house: House, db: Connection) -> None:
     """Wait until it has read all anew: it has when the table it writes for Postfix follows what came after."""
     table = house.settings.state / TRANSPORTS
-    for change in (
-        "INSERT INTO pace (egress_id, provider, suspended_until) SELECT id, 'qq', 'infinity' FROM egress LIMIT 1",
-        "DELETE FROM pace",
-    ):
-        before = table.read_text()
-        await db.execute(change)
-        await until("the sender has looked", lambda: table.read_text() != before)  # noqa: B023
+    await db.execute(
+        """INSERT INTO pace (egress_id, provider, suspended_until)
+           SELECT id, 'qq', 'infinity' FROM egress WHERE name = 'e1'"""
+    )
+    await until("the sender has read it", lambda: f"{SUSPENDED}: e1 at qq" in table.read_text())
+    await db.execute("DELETE FROM pace")
+    await until("the sender has read it again", lambda: SUSPENDED not in table.read_text())
 
 
 async def test_a_new_address_warms_up_in_days_of_seconds_its_engaged_readers_first_and_nobody_waits_for_ever(
