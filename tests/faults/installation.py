@@ -6,13 +6,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from thurn.settings import Settings
 from thurn.simulate import client
-from thurn.stack.control import down, start_stack
+from thurn.stack.control import down, start_stack, wait_until_healthy
+from thurn.stack.supervision import Supervisor
 
 ROLES = ["db", "keeper", "out", "feedback", "web", "worker", "sender"]
 DISK = "1200m"  # of an installation whose disk is going to be full
@@ -145,9 +146,31 @@ def set_clock(state: Path, seconds: int) -> None:
 
 
 def _let_postfix_see_the_clock(settings: Settings) -> None:
-    """Postfix gives its processes a clean environment, save what it is told to keep."""
+    """Postfix gives its processes a clean environment, save what it is told to keep when its master starts."""
     names = ["LD_PRELOAD", *(name for name in os.environ if "FAKE" in name)]
     kept = " ".join(f"{{{name}={os.environ[name]}}}" for name in names)
     etc = settings.state / "out" / "etc"
     subprocess.run(["postconf", "-c", etc, "-e", f"import_environment = MAIL_CONFIG TZ LANG=C {kept}"], check=True)
-    subprocess.run(["postfix", "-c", etc, "reload"], check=True, capture_output=True, cwd="/")
+    supervisor = Supervisor(settings.state)
+    supervisor.stop("out")
+    _until("Postfix ends", lambda: supervisor.processes()["out"].state == "stopped")
+    supervisor.start("out")
+    wait_until_healthy(settings, supervisor, ["out"])
+    _until("its queue manager has the clock", lambda: FAKETIME.name in _maps_of_qmgr(settings.state))
+
+
+def _maps_of_qmgr(state: Path) -> str:
+    """What the queue manager of `out` has loaded; nothing while there is none."""
+    queue = str(state / "out" / "queue")
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "comm").read_text() == "qmgr\n" and os.readlink(process / "cwd") == queue:
+                return (process / "maps").read_text()
+    return ""
+
+
+def _until(what: str, true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end, f"not within a minute: {what}"
+        time.sleep(0.05)

@@ -1,6 +1,7 @@
 """Hold, release and retry, done by root to the queue of a real `out`."""
 
 import os
+import signal
 import smtplib
 import subprocess
 import time
@@ -178,27 +179,15 @@ async def test_a_connection_ends_in_order_after_all_that_was_written(stack: Sett
 
 def test_a_queue_manager_that_was_stopped_and_forgotten_goes_on(stack: Settings) -> None:
     """Whoever stops Postfix in order may be killed in the middle of it."""
-
-    def queue_manager() -> tuple[int, str]:
-        for pid in of_state(stack.state):
-            process = Path(f"/proc/{pid}")
-            try:
-                program, folder = (process / "exe").readlink(), (process / "cwd").readlink()
-                if program.name == "qmgr" and folder == stack.state / "out" / "queue":
-                    return pid, (process / "stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:  # another, which has just ended
-                continue
-        raise AssertionError("there is none")
-
     settle(stack.state, "out")
-    until(lambda: queue_manager()[1] == "T")  # a signal is on its way until its receiver's next turn
-    pid, _ = queue_manager()
+    until(lambda: queue_manager(stack)[1] == "T")  # a signal is on its way until its receiver's next turn
+    pid, _ = queue_manager(stack)
     since: dict[int, float] = {}
     thaw(stack.state, "out", since)
-    assert queue_manager() == (pid, "T"), "it may be an orderly stop"
+    assert queue_manager(stack) == (pid, "T"), "it may be an orderly stop"
     since[pid] -= 16
     thaw(stack.state, "out", since)
-    until(lambda: queue_manager() == (pid, "S"))
+    until(lambda: queue_manager(stack) == (pid, "S"))
     thaw(stack.state, "out", since)
     assert since == {}
 
@@ -247,6 +236,36 @@ def test_mail_noted_by_a_clock_that_nobody_saw_set_back_is_due_now(
     clock.Clock(stack).look()
     until(lambda: len(outside.received) == 1)
     assert due_of(stack, put_off["google"]) > time.time() + 1800, "that one is due when Postfix meant"
+
+
+def test_mail_that_came_in_while_the_clock_was_ahead_is_taken_up(stack: Settings, outside: Outside) -> None:
+    incoming = stack.state / "out" / "queue" / "incoming"
+    qmgr, _ = queue_manager(stack)
+    os.kill(qmgr, signal.SIGSTOP)  # it does not look before the mail seems to come from the future
+    try:
+        with smtplib.SMTP("127.0.0.1", stack.port["out"]) as client:
+            client.sendmail("a@house.example", ["r@gmx.example"], b"Subject: hello\r\n\r\nHello\r\n")
+        (mail,) = [path for path in incoming.rglob("*") if path.is_file()]
+        os.utime(mail, (time.time() + 7200, time.time() + 7200))
+    finally:
+        os.kill(qmgr, signal.SIGCONT)
+    time.sleep(1)
+    assert mail.exists(), "Postfix lets it lie"
+    clock.Clock(stack).look()
+    until(lambda: len(outside.received) == 1)
+
+
+def queue_manager(settings: Settings) -> tuple[int, str]:
+    """Process id and state of the one of `out`."""
+    for pid in of_state(settings.state):
+        process = Path(f"/proc/{pid}")
+        try:
+            program, folder = (process / "exe").readlink(), (process / "cwd").readlink()
+            if program.name == "qmgr" and folder == settings.state / "out" / "queue":
+                return pid, (process / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:  # another, which has just ended
+            continue
+    raise AssertionError("there is none")
 
 
 def set_due(settings: Settings, queue_id: str, due: float) -> None:

@@ -11,6 +11,8 @@ import random
 import subprocess
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
@@ -34,49 +36,64 @@ class Clock:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._ahead: float | None = None  # of the time of day before the time since the machine started
+        # Of the time of day before the time since the machine started, when each instance was last put right.
+        self._ahead: dict[str, float] = {}
 
     def look(self) -> None:
-        """Bring forward what was due, by as much. Raises OSError or subprocess.SubprocessError.
+        """Bring forward what was due, by as much; what fails is done again at the next look.
 
         At the first look nothing is known of the clock; what is due later than Postfix ever means is due now.
         """
         ahead = time.time() - time.monotonic()
-        before, self._ahead = self._ahead, ahead
-        back = 0.0 if before is None else before - ahead
-        if before is not None and back < _STEP:
-            return
         for instance in POSTFIX:
-            if (self._settings.state / instance / "queue").is_dir():
-                moved = self._bring_forward(instance, back)
-                if back or moved:
-                    log.warning("the clock was set back", instance=instance, seconds=round(back), mails=moved)
-                    self._wind_up(instance)
+            before = self._ahead.get(instance)
+            back = 0.0 if before is None else before - ahead
+            if before is None or back >= _STEP:
+                try:
+                    self._put_right(instance, back)
+                except (OSError, subprocess.SubprocessError) as error:
+                    log.warning("cannot bring forward what is due", instance=instance, error=str(error))
+                    continue
+            self._ahead[instance] = ahead
+
+    def _put_right(self, instance: str, back: float) -> None:
+        if (self._settings.state / instance / "queue").is_dir():
+            moved = self._bring_forward(instance, back)
+            if back or moved:
+                log.warning("the clock was set back", instance=instance, seconds=round(back), mails=moved)
+                self._wind_up(instance)
 
     def _bring_forward(self, instance: str, back: float) -> int:
-        """What is deferred; returns how many mails.
+        """What waits and is due later than now; returns how many mails.
 
-        After a clock set back by so many seconds each is due as much sooner, and no later than after a first try.
+        After a clock set back by so many seconds, what is deferred is due as much sooner, and no later than after a
+        first try. What has just come in is due at once: Postfix lets it lie while it seems to come from the future.
         """
-        moved = 0
         now = time.time()
         first, longest = self._settings.retry_first, max(_LONGEST, self._settings.retry_first)
-        for path in (self._settings.state / instance / "queue" / "deferred").rglob("*"):
-            try:
-                if not path.is_file() or (due := path.stat().st_mtime) <= now:
-                    continue
-                if back:
-                    sooner = min(due - back, now + first * random.uniform(1, _MORE))  # noqa: S311
-                else:
-                    sooner = due if due <= now + _MORE * longest else now
-                if sooner < due:
-                    os.utime(path, (sooner, sooner))
-                    moved += 1
-            except FileNotFoundError:  # it has just been taken up
-                continue
-        return moved
+
+        def deferred(due: float) -> float:
+            if back:
+                return min(due - back, now + first * random.uniform(1, _MORE))  # noqa: S311
+            return due if due <= now + _MORE * longest else now
+
+        queue = self._settings.state / instance / "queue"
+        return _move(queue / "incoming", now, lambda _: now) + _move(queue / "deferred", now, deferred)
 
     def _wind_up(self, instance: str) -> None:
         """Have its daemons start their timers anew."""
         etc = f"{self._settings.state}/{instance}/etc"
         subprocess.run(["postfix", "-c", etc, "reload"], cwd="/", capture_output=True, check=False, timeout=60)
+
+
+def _move(folder: Path, now: float, sooner: Callable[[float], float]) -> int:
+    """Give the queue files in `folder` that are due later than `now` the time that `sooner` says; returns how many."""
+    moved = 0
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file() and (due := path.stat().st_mtime) > now and (at := sooner(due)) < due:
+                os.utime(path, (at, at))
+                moved += 1
+        except FileNotFoundError:  # it has just been taken up
+            continue
+    return moved

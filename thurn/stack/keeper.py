@@ -131,10 +131,7 @@ def main(settings: Settings) -> None:
             doorman.look()
         except (psycopg.Error, OSError, subprocess.SubprocessError) as error:
             log.warning("cannot end sessions", error=str(error))
-        try:
-            clock.look()
-        except (OSError, subprocess.SubprocessError) as error:
-            log.warning("cannot bring forward what is due", error=str(error))
+        clock.look()
         for instance, since in frozen.items():
             thaw(settings.state, instance, since)
         try:
