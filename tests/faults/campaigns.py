@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 
 import psycopg
 
@@ -129,16 +130,25 @@ SETTLED = ("delivered", "bounced_hard", "bounced_soft", "failed", "unknown")
 
 
 def wait_until_settled(
-    settings: Settings, campaign: int, recipients: int, patience: float = 300, *, retry: float | None = None
+    settings: Settings,
+    campaign: int,
+    recipients: int,
+    patience: float = 300,
+    *,
+    retry: float | None = None,
+    meanwhile: Callable[[Settings], None] | None = None,
 ) -> dict[str, int]:
     """Wait until the ledger has an outcome for everybody, `unknown` ones included; returns the tallies.
 
-    `retry`: after so many seconds, and again after as many more, do what `thurn queue retry` does.
+    `retry`: after so many seconds, and again after as many more, do what `thurn queue retry` does. `meanwhile` is
+    called again and again.
     """
     begun = time.monotonic()
     end = begun + patience
     retried = 0
     while True:
+        if meanwhile:
+            meanwhile(settings)
         if retry and time.monotonic() > begun + (retried + 1) * retry:
             with psycopg.connect(conninfo(settings, "system")) as db:
                 db.execute("INSERT INTO queue_retry (node) VALUES (%s)", [settings.node])

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from campaigns import accepted, kill, launch, tallies, wait_until_accepted, wait_until_settled
-from installation import ROLES, main_processes, receivers, set_clock
+from installation import ROLES, main_processes, receivers, set_clock, stamp_as_the_kernel_would
 from nodes import MACHINES, PATIENCE, until
 
 from thurn.settings import Settings
@@ -29,6 +29,7 @@ class Case:
     kind: str = "plain"
     roles: tuple[str, ...] = ()  # that have to be well again; none: all
     retry: float | None = None  # seconds after which an operator asks that deferred mail be tried
+    meanwhile: Callable[[Settings], None] | None = None  # done again and again until all is settled
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ CASES: dict[str, Case] = {
     "machine": Case(_second_machine, times=3, kind="two machines"),
     "cable": Case(_cut_cable, times=3, kind="two machines"),
     # After a step forward Postfix takes its mail for so much older and puts it off for up to 67 minutes.
-    "clock": Case(_step_clock, times=4, kind="clock", retry=60),
+    "clock": Case(_step_clock, times=4, kind="clock", retry=60, meanwhile=stamp_as_the_kernel_would),
 }
 
 
@@ -179,7 +180,7 @@ async def run(settings: Settings, name: str, recipients: int, seed: int, *, time
         kills += case.harm(settings, dice)
         _wait_until_well(settings, case, campaign, recipients)
         slowest = max(slowest, time.monotonic() - struck)
-    found = wait_until_settled(settings, campaign, recipients, patience, retry=case.retry)
+    found = wait_until_settled(settings, campaign, recipients, patience, retry=case.retry, meanwhile=case.meanwhile)
     truth = client.truth(settings, campaign=campaign, expected=addresses, dkim=False)
     if truth.missing or truth.duplicates:
         print(name, truth.samples, flush=True)
