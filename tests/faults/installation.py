@@ -144,21 +144,25 @@ def set_clock(state: Path, seconds: int) -> None:
     fresh.write_text(f"{seconds:+d}s\n")
     fresh.chmod(0o644)
     fresh.replace(state / "clock")
+    with (state / "clock.steps").open("a") as steps:
+        steps.write(f"{time.time()} {seconds}\n")
 
 
 def stamp_as_the_kernel_would(settings: Settings) -> None:
-    """Give queue files that were written to since the clock was set back a time by that clock.
+    """Give queue files that were written to while the clock stood back a time by that clock.
 
-    The kernel knows the machine's clock only, so such a file seems to come from the future. What was written before
-    does so rightly, and is left to Thurn.
+    The kernel knows the machine's clock only, so such a file seems to come from the future. What was written while the
+    clock was ahead does so rightly, and is left to Thurn.
     """
-    clock = settings.state / "clock"
-    offset, since = int(clock.read_text().strip().removesuffix("s")), clock.stat().st_mtime
+    lines = (line.split() for line in (settings.state / "clock.steps").read_text().splitlines())
+    steps = [(float(at), int(offset)) for at, offset in lines]
     queue = settings.state / "out" / "queue"
     stamped = False
-    for path in (queue / "incoming").rglob("*") if offset < 0 else ():
+    for path in (queue / "incoming").rglob("*") if steps[-1][1] < 0 else ():
         with suppress(FileNotFoundError):  # it has been taken up
-            if path.is_file() and since < (written := path.stat().st_mtime) <= time.time():
+            written = path.stat().st_mtime
+            offset = next((offset for at, offset in reversed(steps) if at <= written), 0)
+            if path.is_file() and offset < 0 and written <= time.time():
                 os.utime(path, (written + offset, written + offset))
                 stamped = True
     if stamped:
