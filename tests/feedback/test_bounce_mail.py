@@ -361,6 +361,12 @@ def test_hostile_mail_costs_little_memory() -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("value", [b"", b";", b" ; ", b";message/rfc822", b";\x0b;", b";;; charset=utf-8", b"message"])
+def test_a_content_type_without_a_type_is_text(value: bytes) -> None:
+    _, part = parts(b"Content-Type: " + value + b"\n\nHello\n")
+    assert part.kind == "text/plain"
+
+
 def test_parts_and_depth_are_bounded() -> None:
     assert len(parts(HOSTILE["many parts"])) <= PARTS + 1
     assert len(parts(_nested(50))) <= DEPTH + 2

@@ -107,7 +107,7 @@ def split(raw: bytes) -> tuple[Fields, bytes]:
 def content_type(fields: Fields) -> tuple[str, dict[str, str]]:
     """(type, parameters) of RFC 2045, `text/plain` where nothing sensible stands."""
     value = fields.get("content-type")
-    kind = value.lower().partition(";")[0].split(maxsplit=1)[0] if value.strip("; ") else ""
+    kind, *_ = value.lower().partition(";")[0].split(maxsplit=1) or [""]
     return (kind if "/" in kind else "text/plain"), _parameters(value)
 
 
