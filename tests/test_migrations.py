@@ -102,3 +102,21 @@ def test_relays_keep_their_place_before_and_behind_our_own_addresses(
     with psycopg.connect(conninfo(earlier, "system")) as db:
         found = db.execute("SELECT e.name, p.rank FROM pool_egress p JOIN egress e ON e.id = p.egress_id").fetchall()
     assert dict(found) == {**after, "only": 1}
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_open_sessions_are_kept_whichever_way_they_were_noted_before(earlier: Settings, ready: bool) -> None:
+    """`ready`: for a while 0024 itself had made what 0025 adds."""
+    migrate(earlier, "0024")
+    with psycopg.connect(conninfo(earlier, "dovecot")) as db:
+        db.execute("SELECT mta.note_session('4711', 'anna@brotzeit.example', 'app 1')")
+    if ready:
+        migrate(earlier, "0025")
+        with psycopg.connect(conninfo(earlier, "owner")) as db:
+            db.execute("UPDATE alembic_version SET version_num = '0024'")
+    assert migrate(earlier) == newest_revision()
+    with psycopg.connect(conninfo(earlier, "dovecot")) as db:
+        db.execute("SELECT mta.note_session('4712', 'anna@brotzeit.example', 'own x', 'postfix')")
+    with psycopg.connect(conninfo(earlier, "system")) as db:
+        found = db.execute("SELECT pid, opened_by, served_by FROM mta.open_session ORDER BY pid").fetchall()
+    assert found == [(4711, "app 1", "dovecot"), (4712, "own x", "postfix")]

@@ -1,12 +1,9 @@
 -- A session of Dovecot ends when the password that opened it is no longer good: `keeper` looks here for such ones
 -- (thurn/stack/open_sessions.py). Dovecot writes a row before a session begins; a row whose process is gone is swept.
--- One of Postfix's is never ended by its process, which serves many, one after the other: `guard` looks here at each mail
--- (thurn/guard/own_mail.py). Its row tells of the last sign-in of that process.
 CREATE TABLE mta.open_session (
-  pid       int PRIMARY KEY,                    -- one process a session at a time
+  pid       int PRIMARY KEY,                    -- one process a session
   address   text NOT NULL,
   opened_by text NOT NULL,                      -- as in `mta.good_password`
-  served_by text NOT NULL CHECK (served_by IN ('dovecot', 'postfix')),
   at        timestamptz NOT NULL DEFAULT now()
 );
 GRANT SELECT, DELETE ON mta.open_session TO thurn_system;
@@ -19,16 +16,13 @@ CREATE VIEW mta.good_password AS
   SELECT address, 'app ' || id FROM mta.dovecot_app_password;
 GRANT SELECT ON mta.good_password TO thurn_dovecot, thurn_system;
 
--- Called by Dovecot's look at who the user is (p_pid is empty where nobody signs in: delivery, doveadm), and for Postfix
--- once the password is found to be right.
-CREATE FUNCTION mta.note_session(p_pid text, p_address text, p_opened_by text, p_served_by text)
+-- Called by Dovecot's look at who the user is; p_pid is empty where nobody signs in (delivery, doveadm).
+CREATE FUNCTION mta.note_session(p_pid text, p_address text, p_opened_by text)
   RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
   IF p_pid ~ '^[1-9][0-9]{0,8}$' AND p_opened_by <> '' THEN
-    INSERT INTO mta.open_session (pid, address, opened_by, served_by)
-      VALUES (p_pid::int, p_address, p_opened_by, p_served_by)
-      ON CONFLICT (pid) DO UPDATE
-        SET address = excluded.address, opened_by = excluded.opened_by, served_by = excluded.served_by, at = now();
+    INSERT INTO mta.open_session (pid, address, opened_by) VALUES (p_pid::int, p_address, p_opened_by)
+      ON CONFLICT (pid) DO UPDATE SET address = excluded.address, opened_by = excluded.opened_by, at = now();
   END IF;
   RETURN p_opened_by;
 END $$;
