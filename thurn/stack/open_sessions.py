@@ -29,6 +29,7 @@ _PATIENCE = 20.0
 # By who wrote the row. Each process of Dovecot's serves one session.
 _SERVICES = {"dovecot": frozenset({"imap", "pop3", "managesieve"}), "postfix": frozenset({"smtpd"})}
 _SLACK = 2.0  # seconds by which the clocks of PostgreSQL and of the kernel may differ
+_STEP = 1.0  # seconds between two looks by which they may, and more than that was a step
 
 # Those that are unwelcome, or with `all` every one.
 _ROWS = """
@@ -40,12 +41,21 @@ SELECT * FROM (
 ) o (pid, address, at, served_by, age, unwelcome) WHERE unwelcome OR %(all)s ORDER BY pid
 """
 
+# Rows that were written before PostgreSQL's clock was set forward. What was written since is too young to be.
+_STEPPED = """
+UPDATE mta.open_session SET at = at + make_interval(secs => %(step)s)
+WHERE at + make_interval(secs => %(step)s) <= clock_timestamp()
+"""
+
 
 class Doorman:
     """One life of `keeper`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.ahead: float | None = (
+            None  # seconds of PostgreSQL's time of day before the time since this machine started
+        )
         self._looked = -EVERY
         self._swept = -_SWEEP
 
@@ -60,6 +70,7 @@ class Doorman:
             self._swept = now
         ended: list[str] = []
         with psycopg.connect(conninfo(self._settings, "system"), connect_timeout=3, autocommit=True) as db:
+            self._follow_the_clock(db)
             for pid, address, at, served_by, age, unwelcome in db.execute(_ROWS, {"all": sweep}).fetchall():
                 if not _end(pid, _SERVICES[served_by], age, kill=unwelcome):
                     db.execute("DELETE FROM mta.open_session WHERE pid = %s AND at = %s", [pid, at])
@@ -67,6 +78,13 @@ class Doorman:
                     ended.append(address)
                     log.info("ended a session whose password is no longer good", address=address)
         return ended
+
+    def _follow_the_clock(self, db: psycopg.Connection) -> None:
+        """Let what was open before the clock was set forward not seem to have begun before its process."""
+        (now,) = db.execute("SELECT extract(epoch FROM clock_timestamp())::float").fetchone() or (0.0,)
+        before, self.ahead = self.ahead, now - time.clock_gettime(time.CLOCK_BOOTTIME)
+        if before is not None and self.ahead - before > _STEP:
+            db.execute(_STEPPED, {"step": self.ahead - before})
 
 
 def lingers(settings: Settings, address: str) -> bool:
