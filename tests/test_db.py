@@ -1,6 +1,7 @@
 """The schema and the wall between tenants."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import psycopg
@@ -54,20 +55,32 @@ async def test_functions_with_the_owners_rights_are_for_those_who_need_them(syst
     assert not any(row["postfix"] for row in functions.values())
 
 
-async def test_a_pool_has_a_connection_soon_after_its_server_was_away_for_long(
-    settings: Settings, tmp_path: Path
-) -> None:
+@pytest.fixture
+async def locked_out(settings: Settings, tmp_path: Path) -> AsyncIterator[tuple[Pool, Callable[[], None]]]:
+    """A pool with a patience of four seconds whose server is away, and what brings it back."""
     door = tmp_path / "run"
     url = make_conninfo(host=str(door), port=settings.database_port, dbname=DATABASE)
     pool = make_pool(settings.model_copy(update={"database_url": url}), "system", size=2, patience=4.0)
     await pool.open(wait=False)
-    try:
-        with pytest.raises(PoolTimeout):
-            async with pool.connection():
-                pass
-        await asyncio.sleep(4)  # left to itself the pool would pause for eight seconds now
-        door.symlink_to(settings.state / "db" / "run")
-        async with pool.connection(timeout=3) as db:
-            assert await (await db.execute("SELECT 1 AS one")).fetchone() == {"one": 1}
-    finally:
-        await pool.close()
+    yield pool, lambda: door.symlink_to(settings.state / "db" / "run")
+    await pool.close()
+
+
+async def test_a_pool_has_a_connection_soon_after_its_server_was_away_for_long(
+    locked_out: tuple[Pool, Callable[[], None]],
+) -> None:
+    pool, back = locked_out
+    with pytest.raises(PoolTimeout):
+        async with pool.connection():
+            pass
+    await asyncio.sleep(4)  # left to itself the pool would pause for eight seconds now
+    back()
+    async with pool.connection(timeout=3) as db:
+        assert await (await db.execute("SELECT 1 AS one")).fetchone() == {"one": 1}
+
+
+async def test_who_waits_alone_is_served_when_the_server_is_back(locked_out: tuple[Pool, Callable[[], None]]) -> None:
+    pool, back = locked_out
+    asyncio.get_running_loop().call_later(5, back)  # by then the pool has given up more than once
+    async with pool.connection(timeout=30) as db:
+        assert await (await db.execute("SELECT 1 AS one")).fetchone() == {"one": 1}

@@ -76,11 +76,17 @@ def make_pool(settings: Settings, role: Role, *, size: int = 8, patience: float 
         max_size=size,
         timeout=patience,
         # The pool tries again after ever longer pauses. So that it has a connection soon after the server is back, it
-        # gives up early: the next who asks has it begin anew.
+        # gives up early, and begins anew for who waits already or asks next.
         reconnect_timeout=min(patience, 10) / 2,
+        reconnect_failed=_begin_anew,
         check=AsyncConnectionPool.check_connection,  # one that died with the server is replaced, not handed out
         open=False,
     )
+
+
+async def _begin_anew(pool: Pool) -> None:
+    if pool.get_stats().get("requests_waiting"):
+        await pool.check()
 
 
 @asynccontextmanager
