@@ -255,6 +255,14 @@ def test_mail_that_came_in_while_the_clock_was_ahead_is_taken_up(stack: Settings
     until(lambda: len(outside.received) == 1)
 
 
+def test_what_is_held_by_hand_does_not_keep_a_time_from_the_future(stack: Settings, put_off: dict[str, str]) -> None:
+    subprocess.run(["postsuper", "-c", stack.state / "out" / "etc", "-h", put_off["gmx"]], check=True, cwd="/")
+    set_due(stack, put_off["gmx"], time.time() + 30 * 86400)
+    clock.Clock(stack).look()
+    assert due_of(stack, put_off["gmx"]) <= time.time()
+    subprocess.run(["postsuper", "-c", stack.state / "out" / "etc", "-d", put_off["gmx"]], check=True, cwd="/")
+
+
 def queue_manager(settings: Settings) -> tuple[int, str]:
     """Process id and state of the one of `out`."""
     for pid in of_state(settings.state):

@@ -21,7 +21,7 @@ from thurn.stack.supervision import POSTFIX
 
 log = structlog.get_logger()
 
-_STEP = 5.0  # seconds; what NTP slews between two looks is far less
+_STEP = 5.0  # seconds; what NTP slews between two looks is far less, and so is the time that a look takes
 _LONGEST = 4000.0  # seconds between two tries: Postfix's maximal_backoff_time, in both instances
 _MORE = 1.3  # out_control.py puts mail off by up to a quarter more
 
@@ -67,7 +67,8 @@ class Clock:
         """What waits and is due later than now; returns how many mails.
 
         After a clock set back by so many seconds, what is deferred is due as much sooner, and no later than after a
-        first try. What has just come in is due at once: Postfix lets it lie while it seems to come from the future.
+        first try. What has just come in is due at once: Postfix lets it lie while it seems to come from the future. So
+        is, once it is released, what an administrator holds.
         """
         now = time.time()
         first, longest = self._settings.retry_first, max(_LONGEST, self._settings.retry_first)
@@ -78,7 +79,11 @@ class Clock:
             return due if due <= now + _MORE * longest else now
 
         queue = self._settings.state / instance / "queue"
-        return _move(queue / "incoming", now, lambda _: now) + _move(queue / "deferred", now, deferred)
+        return (
+            _move(queue / "incoming", now + _STEP, lambda _: now)
+            + _move(queue / "hold", now + _STEP, lambda _: now)
+            + _move(queue / "deferred", now, deferred)
+        )
 
     def _wind_up(self, instance: str) -> None:
         """Have its daemons start their timers anew."""
@@ -86,12 +91,12 @@ class Clock:
         subprocess.run(["postfix", "-c", etc, "reload"], cwd="/", capture_output=True, check=False, timeout=60)
 
 
-def _move(folder: Path, now: float, sooner: Callable[[float], float]) -> int:
-    """Give the queue files in `folder` that are due later than `now` the time that `sooner` says; returns how many."""
+def _move(folder: Path, after: float, sooner: Callable[[float], float]) -> int:
+    """Give the queue files in `folder` that are due after a time the one that `sooner` says; returns how many."""
     moved = 0
     for path in folder.rglob("*"):
         try:
-            if path.is_file() and (due := path.stat().st_mtime) > now and (at := sooner(due)) < due:
+            if path.is_file() and (due := path.stat().st_mtime) > after and (at := sooner(due)) < due:
                 os.utime(path, (at, at))
                 moved += 1
         except FileNotFoundError:  # it has just been taken up
