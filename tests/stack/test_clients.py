@@ -323,7 +323,10 @@ def test_a_process_that_is_no_session_of_dovecots_is_left_alone(stack: Settings,
         (mine,) = pids()
         with psycopg.connect(f"host={stack.state}/db/run user=postgres dbname=thurn", autocommit=True) as admin:
             for number, by in ((stranger.pid, "dovecot"), (999_999_999, "dovecot"), (999_999_998, "postfix")):
-                admin.execute("INSERT INTO mta.open_session VALUES (%s, %s, 'app 1', %s)", [number, leaver, by])
+                admin.execute(
+                    "INSERT INTO mta.open_session (pid, address, opened_by, served_by) VALUES (%s, %s, 'app 1', %s)",
+                    [number, leaver, by],
+                )
             # As if the session had ended long ago, and a new one had got its number.
             admin.execute(
                 "UPDATE mta.open_session SET at = now() - interval '1 day', opened_by = 'app 1' WHERE pid = %s", [mine]
