@@ -148,7 +148,8 @@ async def test_one_provider_that_blocks_or_defers_us_waits_alone_and_nobody_is_m
     )
     assert len(greylisted) == 12
     assert all(row["deferrals"] in (1, 2) for row in greylisted)  # 2: `out` was reloaded in the middle of the first try
-    assert all(row["after"] < 60 for row in greylisted)  # one try after the other, on a machine that is busy
+    # Mostly 10 s; a minute more has been seen where `out` was reloaded in the middle of it.
+    assert all(row["after"] < 120 for row in greylisted), greylisted
     print("greylisted mail came after", sorted(round(row["after"], 1) for row in greylisted))
 
     # The operator is told what happened, why, and what to do; on the page and by mail.
