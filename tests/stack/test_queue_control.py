@@ -265,14 +265,15 @@ def test_what_is_held_by_hand_does_not_keep_a_time_from_the_future(stack: Settin
 
 def queue_manager(settings: Settings) -> tuple[int, str]:
     """Process id and state of the one of `out`."""
+    master = (settings.state / "out" / "queue" / "pid" / "master.pid").read_text().strip()
     for pid in of_state(settings.state):
-        process = Path(f"/proc/{pid}")
         try:
-            program, folder = (process / "exe").readlink(), (process / "cwd").readlink()
-            if program.name == "qmgr" and folder == settings.state / "out" / "queue":
-                return pid, (process / "stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:  # another, which has just ended
+            name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+        except OSError:  # it has just ended
             continue
+        state, parent = rest.split()[:2]
+        if name == "qmgr" and parent == master:
+            return pid, state
     raise AssertionError("there is none")
 
 
