@@ -18,7 +18,7 @@ Use = Literal["first", "fallback", "domain", "none"]
 SECURITIES = ("starttls", "tls", "none")
 USES: dict[str, str] = {
     "fallback": "When our own addresses cannot send",
-    "first": "For everything; our own addresses when it cannot send",
+    "first": "For everything, before our own addresses",
     "domain": "For the mail of one domain",
     "none": "Not yet",
 }
