@@ -115,7 +115,8 @@ def end_predecessors() -> None:
             continue
 
 
-_AGENTS = ("/usr/lib/postfix/sbin/smtp", "/usr/lib/postfix/sbin/lmtp")
+_POSTFIX = "/usr/lib/postfix/"
+_AGENTS = ("smtp", "lmtp")
 
 
 def wait_for_agents(state: Path, seconds: float = 10.0) -> None:
@@ -126,8 +127,8 @@ def wait_for_agents(state: Path, seconds: float = 10.0) -> None:
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        masters = {pid for pid in of_state(state) if _program(pid).endswith("/master")}
-        if masters or not any(_program(pid) in _AGENTS for pid in of_state(state)):
+        running = {_of_postfix(pid) for pid in of_state(state)}
+        if "master" in running or not running.intersection(_AGENTS):
             return
         time.sleep(0.1)
 
@@ -139,16 +140,14 @@ def thaw(state: Path, role: str, since: dict[int, float], patience: float = 15.0
     """
     processes = _processes()
     groups = _groups(state, processes, role)
-    still = {pid for pid, stat in processes.items() if stat.group in groups and stat.still and _is_queue_manager(pid)}
+    still = {
+        pid for pid, stat in processes.items() if stat.group in groups and stat.still and _of_postfix(pid) == "qmgr"
+    }
     for pid in set(since) - still:
         del since[pid]
     for pid in still:
         if time.monotonic() - since.setdefault(pid, time.monotonic()) > patience:
             _signal(pid, signal.SIGCONT)
-
-
-def _is_queue_manager(pid: int) -> bool:
-    return _program(pid).endswith("/qmgr")
 
 
 def settle(state: Path, role: str, seconds: float = 2.0) -> None:
@@ -158,13 +157,12 @@ def settle(state: Path, role: str, seconds: float = 2.0) -> None:
     """
     processes = _processes()
     groups = _groups(state, processes, role)
-    running = {pid: _program(pid).rpartition("/")[2] for pid, stat in processes.items() if stat.group in groups}
-    for pid in filter(_is_queue_manager, running):
-        _signal(pid, signal.SIGSTOP)
+    running = {pid: _of_postfix(pid) for pid, stat in processes.items() if stat.group in groups}
+    for pid, name in running.items():
+        if name == "qmgr":
+            _signal(pid, signal.SIGSTOP)
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and any(
-        _speaks(pid) for pid, name in running.items() if name in ("smtp", "lmtp")
-    ):
+    while time.monotonic() < deadline and any(_speaks(pid) for pid, name in running.items() if name in _AGENTS):
         time.sleep(0.02)
 
 
@@ -185,7 +183,7 @@ def finish(state: Path, role: str, seconds: float = 10.0) -> None:
     begun = time.monotonic()
     while left := _left(state, role):
         waited = time.monotonic() - begun
-        agents = {pid for pid in left if _program(pid) in _AGENTS} if waited < seconds else set()
+        agents = {pid for pid in left if _of_postfix(pid) in _AGENTS} if waited < seconds else set()
         for pid in set(left) - agents:
             _signal(pid, signal.SIGTERM if waited < seconds + 1 else signal.SIGKILL)
             _signal(pid, signal.SIGCONT)
@@ -207,9 +205,25 @@ def _signal(pid: int, sign: signal.Signals) -> None:
         pass
 
 
-def _program(pid: int) -> str:
+def _of_postfix(pid: int) -> str:
+    """Which of Postfix's programs it runs, by its short name; empty if none.
+
+    In a container without the right to trace nobody may see the program of another user's process. Its short name
+    everybody may; Dovecot's `lmtp` passes for Postfix's then, which costs at most a wait.
+    """
+    process = Path(f"/proc/{pid}")
     try:
-        return str(Path(f"/proc/{pid}/exe").readlink())
+        program = str((process / "exe").readlink())
+    except PermissionError:
+        return _short_name(process)
+    except OSError:  # it has just ended
+        return ""
+    return program.rpartition("/")[2] if program.startswith(_POSTFIX) else ""
+
+
+def _short_name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
     except OSError:  # it has just ended
         return ""
 
