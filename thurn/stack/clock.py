@@ -23,6 +23,7 @@ log = structlog.get_logger()
 
 _STEP = 5.0  # seconds; what NTP slews between two looks is far less, and so is the time that a look takes
 _LONGEST = 4000.0  # seconds between two tries: Postfix's maximal_backoff_time, in both instances
+_CAUTION = 60.0  # seconds that Postfix, when it starts anew, lets mail lie in `incoming` which an agent still has
 _MORE = 1.3  # out_control.py puts mail off by up to a quarter more
 
 
@@ -75,12 +76,12 @@ class Clock:
 
         def deferred(due: float) -> float:
             if back:
-                return min(due - back, now + first * random.uniform(1, _MORE))  # noqa: S311
+                return min(due - back, now + first * random.uniform(1, _MORE))  # noqa: S311 - no secret
             return due if due <= now + _MORE * longest else now
 
         queue = self._settings.state / instance / "queue"
         return (
-            _move(queue / "incoming", now + _STEP, lambda _: now)
+            _move(queue / "incoming", now + _CAUTION + _STEP, lambda _: now)
             + _move(queue / "hold", now + _STEP, lambda _: now)
             + _move(queue / "deferred", now, deferred)
         )
