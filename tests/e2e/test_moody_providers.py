@@ -60,7 +60,7 @@ async def campaign_to(house: House, name: str, people: list[str], **pace: Any) -
 
 
 async def slow_down(db: Connection, settings: Settings, *providers: str) -> None:
-    """Limit what goes to these, and wait until the sender knows: it reads holds together with limits."""
+    """Limit what goes to these, and hold it. The sender knows then: it reads holds together with limits."""
     table = settings.state / "out" / "lanes" / "transports"
     for provider in providers:
         await db.execute("INSERT INTO provider_limit (provider, rate_per_minute) VALUES (%s, %s)", [provider, SLOW])
@@ -70,9 +70,13 @@ async def slow_down(db: Connection, settings: Settings, *providers: str) -> None
         return all(f"e1 at {provider}" in table.read_text() for provider in providers)
 
     await furniture.eventually("the sender has seen the holds", held)
+
+
+async def let_go(db: Connection, *providers: str) -> None:
+    """End the holds, and forget them."""
     for provider in providers:
         await service.lift(db, "e1", provider)
-    await db.execute("DELETE FROM shaping_deed")
+    await db.execute("DELETE FROM shaping_deed WHERE provider = ANY(%s)", [list(providers)])
 
 
 async def states(db: Connection, campaign: int, provider: str) -> dict[str, int]:
@@ -113,6 +117,21 @@ async def test_one_provider_that_blocks_or_defers_us_waits_alone_and_nobody_is_m
     began = time.monotonic()
     number = await campaign_to(ready, "Moods", people)
 
+    async def greylisted() -> list[dict[str, Any]]:
+        return await rows(
+            db,
+            """SELECT deferrals, extract(epoch FROM settled_at - handed_over_at)::float AS after FROM delivery
+               WHERE campaign_id = %s AND recipient LIKE 'grey.%%' AND provider IN ('google', 'other')""",
+            [number],
+        )
+
+    async def greeted() -> bool:
+        return [row["deferrals"] > 0 for row in await greylisted()] == [True] * 12
+
+    # Each suspension has `out` reloaded, and what is just being put off then is left alone by Postfix for a minute.
+    await furniture.eventually("greylisted mail was put off once", greeted)
+    await let_go(db, "yahoo", "microsoft")
+
     async def stopped() -> bool:
         stands = [(await pace_of(db, provider))["state"] for provider in ("yahoo", "microsoft")]
         return stands == ["suspended", "suspended"]
@@ -140,17 +159,11 @@ async def test_one_provider_that_blocks_or_defers_us_waits_alone_and_nobody_is_m
     # Greylisting is no trouble: it slows nothing, and the second try comes soon.
     await furniture.eventually("shaping has seen what GMX said", gmx_too)
     assert await acted_on() == {"gmx", "yahoo", "microsoft"}
-    greylisted = await rows(
-        db,
-        """SELECT deferrals, extract(epoch FROM settled_at - handed_over_at)::float AS after FROM delivery
-           WHERE campaign_id = %s AND recipient LIKE 'grey.%%' AND provider IN ('google', 'other')""",
-        [number],
-    )
-    assert len(greylisted) == 12
-    assert all(row["deferrals"] in (1, 2) for row in greylisted)  # 2: `out` was reloaded in the middle of the first try
-    # Mostly 10 s; a minute more has been seen where `out` was reloaded in the middle of it.
-    assert all(row["after"] < 120 for row in greylisted), greylisted
-    print("greylisted mail came after", sorted(round(row["after"], 1) for row in greylisted))
+    came = await greylisted()
+    assert len(came) == 12
+    assert all(row["deferrals"] in (1, 2) for row in came)  # 2: the second try came too early for the receiver
+    assert all(row["after"] < 20 for row in came), came
+    print("greylisted mail came after", sorted(round(row["after"], 1) for row in came))
 
     # The operator is told what happened, why, and what to do; on the page and by mail.
     page: Page = await window(main)

@@ -53,9 +53,8 @@ class Doorman:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.ahead: float | None = (
-            None  # seconds of PostgreSQL's time of day before the time since this machine started
-        )
+        # Seconds of PostgreSQL's time of day before the time since this machine started.
+        self.ahead: float | None = None
         self._looked = -EVERY
         self._swept = -_SWEEP
 
