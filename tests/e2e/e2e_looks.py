@@ -19,6 +19,7 @@ async def too_wide(page: Page) -> list[str]:
     found = []
     for width in WIDTHS:
         await page.set_viewport_size({"width": width, "height": 800})
+        await page.evaluate(SETTLED)  # what slides away as the page becomes narrow still takes its room for a moment
         if await page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
             found.append(f"{page.url} at {width}")
     return found
